@@ -1,0 +1,135 @@
+// Package problem writes the error bodies of the Authority's own APIs.
+//
+// It guarantees one shape, keyring.Problem, with a trace id that is also in
+// the server's log, status codes that follow from the code alone, and no
+// detail of an unexpected error on the wire: the caller gets a general message
+// and the log gets the cause.
+package problem
+
+import (
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strconv"
+
+	"github.com/stella-ops/stella/internal/authority/store"
+	"github.com/stella-ops/stella/internal/fault"
+	"github.com/stella-ops/stella/internal/keyring"
+)
+
+// The codes of keyring.ProblemDetail.
+const (
+	Order           = "order"
+	Conflict        = "conflict"
+	Invalid         = "invalid"
+	NotFound        = "not_found"
+	Denied          = "denied"
+	Unauthenticated = "unauthenticated"
+	Unavailable     = "unavailable"
+)
+
+// retryAfter is what a client is asked to wait, in seconds, when something
+// that the Authority needs is out of reach.
+const retryAfter = 2
+
+// Status returns the HTTP status of a code. A conflict is 412 because the
+// request's own condition (expect_version) failed.
+func Status(code string) int {
+	switch code {
+	case Order:
+		return http.StatusConflict
+	case Conflict:
+		return http.StatusPreconditionFailed
+	case Invalid:
+		return http.StatusBadRequest
+	case NotFound:
+		return http.StatusNotFound
+	case Denied:
+		return http.StatusForbidden
+	case Unauthenticated:
+		return http.StatusUnauthorized
+	}
+	return http.StatusServiceUnavailable
+}
+
+// Error is a refusal with a code and a message meant for the caller.
+type Error struct {
+	keyring.ProblemDetail
+	Err error // cause for the log; may be nil
+}
+
+// Error implements error.
+func (e *Error) Error() string {
+	if e.Err != nil {
+		return e.Message + ": " + e.Err.Error()
+	}
+	return e.Message
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// New makes a refusal.
+func New(code, message string) *Error {
+	return &Error{ProblemDetail: keyring.ProblemDetail{Code: code, Message: message}}
+}
+
+// From turns any error into a refusal. Errors that carry no meaning for the
+// caller become "unavailable" with a general message.
+func From(err error) *Error {
+	var p *Error
+	var order *keyring.OrderError
+	switch {
+	case errors.As(err, &p):
+		return p
+	case errors.As(err, &order):
+		return &Error{keyring.ProblemDetail{
+			Code: Order, Message: order.Message, Earliest: order.Earliest, Next: order.Next, Lagging: order.Lagging,
+		}, nil}
+	case errors.Is(err, keyring.ErrConflict):
+		return &Error{New(Conflict, keyring.ErrConflict.Error()).ProblemDetail, err}
+	case errors.Is(err, store.ErrNotFound):
+		return &Error{New(NotFound, "there is no such entry").ProblemDetail, err}
+	}
+	switch fault.KindOf(err) {
+	case fault.Order:
+		return &Error{New(Order, err.Error()).ProblemDetail, err}
+	case fault.Input:
+		return &Error{New(Invalid, err.Error()).ProblemDetail, err}
+	case fault.NotFound:
+		return &Error{New(NotFound, err.Error()).ProblemDetail, err}
+	case fault.Denied:
+		return &Error{New(Denied, err.Error()).ProblemDetail, err}
+	}
+	return &Error{New(Unavailable, "the Authority cannot do this now; its log has the cause under this trace id").ProblemDetail, err}
+}
+
+// Write answers with err, which must not be nil. Causes are logged here and
+// nowhere else.
+func Write(w http.ResponseWriter, r *http.Request, log *slog.Logger, traceID string, err error) {
+	p := From(err)
+	status := Status(p.Code)
+	if status >= 500 {
+		w.Header().Set("Retry-After", strconv.Itoa(retryAfter))
+		log.ErrorContext(r.Context(), "request refused", "request_id", traceID, "code", p.Code, "err", err)
+	}
+	d := p.ProblemDetail
+	d.TraceID = traceID
+	JSON(w, status, keyring.Problem{Error: d})
+}
+
+// JSON answers with v as JSON, not to be cached.
+func JSON(w http.ResponseWriter, status int, v any) {
+	body, err := json.Marshal(v)
+	if err != nil { // cannot happen with the documents of this server
+		http.Error(w, "internal error", http.StatusInternalServerError)
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(body, '\n'))
+}

@@ -1,0 +1,137 @@
+package keyring
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// activate is the gate that the whole package exists for.
+func (t *transition) activate() error {
+	k := t.Standby()
+	if t.c.KID != "" || k == nil {
+		var err error
+		if k, err = t.target(Published); err != nil {
+			return err
+		}
+	}
+	if k.State != Published {
+		return t.wrong(k, Published)
+	}
+	if !t.c.Force {
+		if err := t.Ring.gate(k, t.c.Vantage, t.now); err != nil {
+			return err
+		}
+	}
+	active := t.Active()
+	t.promote(k)
+	if active != nil {
+		t.demote(active, Retiring)
+	}
+	return nil
+}
+
+// gate refuses an activation of k that a verifier somewhere might not follow.
+func (r *Ring) gate(k *Key, vantage []Vantage, now time.Time) error {
+	next := "stella auth rotate activate " + k.KID
+	lag := r.Lagging(k, vantage, now)
+	if len(lag) > 0 {
+		e := &OrderError{Next: next}
+		var texts []string
+		for _, l := range lag {
+			texts = append(texts, l.Text)
+			e.Lagging = append(e.Lagging, l.Name)
+			e.Earliest = later(e.Earliest, l.Until)
+		}
+		e.Earliest = later(e.Earliest, r.Matures(k))
+		e.Message = fmt.Sprintf("activate: key %s is not known everywhere: %s", k.KID, strings.Join(texts, "; "))
+		return e
+	}
+	if due := r.Matures(k); due.After(now) {
+		return &OrderError{
+			Message: fmt.Sprintf("activate: key %s was published at %s; verifiers may hold a set without it until %s",
+				k.KID, stamp(k.PublishedAt), stamp(due)),
+			Earliest: due,
+			Next:     next,
+		}
+	}
+	return nil
+}
+
+// Lag is a vantage point that stands in the way of an activation.
+type Lag struct {
+	Name  string
+	Until time.Time // when it would be out of the way, as far as is known
+	Text  string
+}
+
+// Lagging lists the vantage points that have not served k for one full cache
+// lifetime, seen with no gap and lately.
+func (r *Ring) Lagging(k *Key, vantage []Vantage, now time.Time) []Lag {
+	var lags []Lag
+	for _, v := range vantage {
+		cache := max(r.Policy.CacheLifetime, v.MaxAge).Duration()
+		since, ok := v.Since[k.KID]
+		due := since.Add(cache + r.Policy.Skew.Duration())
+		switch {
+		case v.LastSeen.IsZero():
+			lags = append(lags, Lag{v.Name, time.Time{}, fmt.Sprintf("vantage point %q (%s) has never been looked at", v.Name, v.URL)})
+		case !ok:
+			lags = append(lags, Lag{v.Name, time.Time{}, fmt.Sprintf("vantage point %q (%s) did not serve it at %s", v.Name, v.URL, stamp(v.LastSeen))})
+		case now.Sub(v.LastSeen) > cache+r.Policy.Skew.Duration():
+			lags = append(lags, Lag{v.Name, time.Time{}, fmt.Sprintf("vantage point %q (%s) was last looked at %s", v.Name, v.URL, stamp(v.LastSeen))})
+		case due.After(now):
+			lags = append(lags, Lag{v.Name, due, fmt.Sprintf("vantage point %q (%s) serves it only since %s", v.Name, v.URL, stamp(since))})
+		}
+	}
+	return lags
+}
+
+// taint takes trust from a key. If it is the active one, the key that has been
+// published longest takes over in the same step, and only if it is mature:
+// an emergency is no reason to sign with a key that verifiers do not know.
+func (t *transition) taint() error {
+	k := t.Active()
+	if t.c.KID != "" || k == nil {
+		var err error
+		if k, err = t.target(Active); err != nil {
+			return err
+		}
+	}
+	if k.State.Ended() || k.State == Tainted {
+		return t.wrong(k, Active, Retiring, Published, Staged)
+	}
+	if k.State != Active {
+		t.move(k, Tainted)
+		k.TaintedAt = t.now
+		return nil
+	}
+	heir := t.oldest()
+	if heir != nil && t.Matures(heir).After(t.now) && !t.c.Force {
+		if !t.c.Outage {
+			return &OrderError{
+				Message: fmt.Sprintf("taint: key %s is the active one, and its standby %s is not known to all verifiers until %s",
+					k.KID, heir.KID, stamp(t.Matures(heir))),
+				Earliest: t.Matures(heir),
+				Next: fmt.Sprintf("choose: 'stella auth rotate taint %s --outage --reason …' issues nothing until then; '--force' instead of '--outage' switches now, and some verifiers will reject new tokens until then",
+					k.KID),
+			}
+		}
+		heir = nil
+	}
+	if heir == nil && !t.c.Outage {
+		return &OrderError{
+			Message: fmt.Sprintf("taint: key %s is the active one and there is no standby to take over", k.KID),
+			Next:    fmt.Sprintf("'stella auth rotate taint %s --outage --reason …' issues nothing until a new key is known to all verifiers", k.KID),
+		}
+	}
+	t.demote(k, Tainted)
+	k.TaintedAt = t.now
+	if heir != nil {
+		t.promote(heir)
+		for _, l := range t.Lagging(heir, t.c.Vantage, t.now) {
+			t.out.Warnings = append(t.out.Warnings, l.Text)
+		}
+	}
+	return nil
+}

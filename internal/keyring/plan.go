@@ -1,0 +1,114 @@
+package keyring
+
+import (
+	"strings"
+	"time"
+)
+
+// Plan lists what is left to do at the time now, in the order in which to do
+// it. Steps marked Auto are done by advance as soon as they are due.
+func (r *Ring) Plan(now time.Time, vantage []Vantage) []Step {
+	var steps []Step
+	steps = r.planRevoke(steps, now)
+	steps = r.planActivate(steps, now, vantage)
+	steps = r.planStandby(steps, now)
+	return r.planRetire(steps, now)
+}
+
+func (r *Ring) planRevoke(steps []Step, now time.Time) []Step {
+	for i := range r.Keys {
+		k := &r.Keys[i]
+		if k.State != Tainted {
+			continue
+		}
+		due := r.Outlived(k)
+		steps = append(steps, Step{
+			Action: Revoke, KID: k.KID, NotBefore: due, Due: !due.After(now), Auto: true,
+			Command: "stella auth rotate revoke " + k.KID + " --reason '…'",
+			Why:     "it is tainted; by then nothing honest that it signed is alive. Revoke earlier to cut it off at once",
+		})
+	}
+	return steps
+}
+
+func (r *Ring) planActivate(steps []Step, now time.Time, vantage []Vantage) []Step {
+	k := r.Standby()
+	if k == nil {
+		return steps
+	}
+	s := Step{
+		Action: Activate, KID: k.KID, NotBefore: later(k.ActivateAt, r.Matures(k)),
+		Auto:    !k.ActivateAt.IsZero() || r.Active() == nil,
+		Command: "stella auth rotate activate " + k.KID,
+		Why:     "it is the standby; rotate whenever you like",
+	}
+	switch {
+	case r.Active() == nil:
+		s.Why = "no key is active: nothing is issued until then"
+	case s.Auto:
+		s.Why = "its activation is scheduled"
+	}
+	var blocked []string
+	for _, l := range r.Lagging(k, vantage, now) {
+		s.NotBefore = later(s.NotBefore, l.Until)
+		blocked = append(blocked, l.Text)
+	}
+	s.Blocked = strings.Join(blocked, "; ")
+	s.Due = !s.NotBefore.After(now) && s.Blocked == ""
+	return append(steps, s)
+}
+
+// planStandby sees to it that one published key always exists.
+func (r *Ring) planStandby(steps []Step, now time.Time) []Step {
+	var staged, published *Key
+	for i := range r.Keys {
+		switch k := &r.Keys[i]; k.State {
+		case Staged:
+			staged = k
+		case Published:
+			published = k
+		}
+	}
+	switch {
+	case staged != nil:
+		steps = append(steps, Step{
+			Action: Publish, KID: staged.KID, NotBefore: now, Due: true, Auto: published == nil,
+			Command: "stella auth rotate publish " + staged.KID,
+			Why:     "it is staged, and verifiers cannot know it yet",
+		})
+	case published == nil:
+		steps = append(steps, Step{
+			Action: Stage, NotBefore: now, Due: true, Auto: true,
+			Command: "stella auth rotate stage",
+			Why:     "there is no standby for an emergency",
+		})
+	}
+	return steps
+}
+
+func (r *Ring) planRetire(steps []Step, now time.Time) []Step {
+	for i := range r.Keys {
+		k := &r.Keys[i]
+		if k.State != Retiring {
+			continue
+		}
+		due := r.Outlived(k)
+		steps = append(steps, Step{
+			Action: Retire, KID: k.KID, NotBefore: due, Due: !due.After(now), Auto: true,
+			Command: "stella auth rotate retire " + k.KID,
+			Why:     "by then all that it signed has expired; until then 'undo' can bring it back",
+		})
+	}
+	return steps
+}
+
+// nextFor names the next thing to type for somebody who asked for something
+// that cannot be.
+func nextFor(r *Ring, now time.Time) string {
+	for _, s := range r.Plan(now, nil) {
+		if s.Due {
+			return s.Command
+		}
+	}
+	return "stella auth rotate status"
+}

@@ -1,0 +1,176 @@
+package oauth
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/stella-ops/stella/internal/fault"
+	"github.com/stella-ops/stella/internal/jose"
+	"github.com/stella-ops/stella/internal/secret"
+)
+
+// assertionLife is how long a client assertion is valid; each is used once.
+const assertionLife = time.Minute
+
+const assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+
+// Credential proves at the token endpoint who the client is. Its secret is
+// loaded when it is first needed, and once.
+type Credential interface {
+	// Method is the name of the method in token_endpoint_auth_methods_supported.
+	Method() string
+	// apply adds the proof to a request that is about to be encoded.
+	apply(h http.Header, form url.Values, who assertionSubject) error
+}
+
+// assertionSubject is what an assertion is about.
+type assertionSubject struct {
+	clientID, issuer string
+	now              time.Time
+}
+
+type basic struct{ load func() (secret.Bytes, error) }
+
+// SecretBasic is client_secret_basic (RFC 6749 section 2.3.1).
+func SecretBasic(load func() (secret.Bytes, error)) Credential {
+	return basic{sync.OnceValues(load)}
+}
+
+func (basic) Method() string { return "client_secret_basic" }
+
+func (b basic) apply(h http.Header, _ url.Values, who assertionSubject) error {
+	s, err := b.load()
+	if err != nil {
+		return fmt.Errorf("loading the client secret: %w", err)
+	}
+	// Both halves are form-encoded before they are joined with a colon.
+	req := http.Request{Header: h}
+	req.SetBasicAuth(url.QueryEscape(who.clientID), url.QueryEscape(string(s.Reveal())))
+	return nil
+}
+
+type privateKeyJWT struct{ load func() (*jose.Signer, error) }
+
+// PrivateKeyJWT is private_key_jwt (RFC 7523 section 3). The assertion is
+// meant for the issuer, not for one of its endpoints, so that no other server
+// can use it there.
+func PrivateKeyJWT(load func() (*jose.Signer, error)) Credential {
+	return privateKeyJWT{sync.OnceValues(load)}
+}
+
+func (privateKeyJWT) Method() string { return "private_key_jwt" }
+
+func (p privateKeyJWT) apply(_ http.Header, form url.Values, who assertionSubject) error {
+	signer, err := p.load()
+	if err != nil {
+		return fmt.Errorf("loading the client key: %w", err)
+	}
+	payload, err := json.Marshal(map[string]any{
+		"iss": who.clientID, "sub": who.clientID, "aud": who.issuer, "jti": rand.Text(),
+		"iat": who.now.Unix(), "exp": who.now.Add(assertionLife).Unix(),
+	})
+	if err != nil {
+		return fmt.Errorf("encoding the client assertion: %w", err)
+	}
+	assertion, err := signer.Sign(map[string]any{"typ": "JWT"}, payload)
+	if err != nil {
+		return fmt.Errorf("signing the client assertion: %w", err)
+	}
+	form.Set("client_assertion_type", assertionType)
+	form.Set("client_assertion", assertion)
+	return nil
+}
+
+// LoadSigner reads a client's private key from ref: PEM (PKCS #8 or SEC 1) or
+// a private JWK; EC, Ed25519 or RSA. kid names it to the Authority; empty
+// means the kid of the JWK, else its thumbprint. Errors are of kind Config
+// and never contain key material.
+func LoadSigner(ref secret.Ref, kid string) (*jose.Signer, error) {
+	s, err := ref.Load()
+	if err != nil {
+		return nil, err
+	}
+	defer s.Clear()
+	key, fromJWK, err := parsePrivate(s.Reveal())
+	if err != nil {
+		return nil, fault.Errorf(fault.Config, "client key %s: %w", ref, err)
+	}
+	alg, err := algFor(key)
+	if err != nil {
+		return nil, fault.Errorf(fault.Config, "client key %s: %w", ref, err)
+	}
+	if kid == "" {
+		kid = fromJWK
+	}
+	if kid == "" {
+		pub, err := jose.NewKey(key.Public(), "", alg)
+		if err != nil {
+			return nil, fault.Errorf(fault.Config, "client key %s: %w", ref, err)
+		}
+		if kid, err = pub.Thumbprint(); err != nil {
+			return nil, fault.Errorf(fault.Config, "client key %s: %w", ref, err)
+		}
+	}
+	signer, err := jose.NewSigner(key, alg, kid)
+	if err != nil {
+		return nil, fault.Errorf(fault.Config, "client key %s: %w", ref, err)
+	}
+	return signer, nil
+}
+
+func parsePrivate(data []byte) (key crypto.Signer, kid string, err error) {
+	if trimmed := bytes.TrimSpace(data); len(trimmed) > 0 && trimmed[0] == '{' {
+		key, pub, err := jose.ParsePrivateKey(trimmed)
+		return key, pub.KeyID, err
+	}
+	block, rest := pem.Decode(data)
+	if block == nil || len(bytes.TrimSpace(rest)) > 0 {
+		return nil, "", fmt.Errorf("neither one PEM block nor a JWK")
+	}
+	if block.Type == "EC PRIVATE KEY" {
+		key, err := x509.ParseECPrivateKey(block.Bytes)
+		return key, "", err
+	}
+	any, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return nil, "", fmt.Errorf("not a PKCS #8 private key")
+	}
+	signer, ok := any.(crypto.Signer)
+	if !ok {
+		return nil, "", fmt.Errorf("a key of type %T cannot sign", any)
+	}
+	return signer, "", nil
+}
+
+func algFor(key crypto.Signer) (jose.Alg, error) {
+	switch k := key.Public().(type) {
+	case *ecdsa.PublicKey:
+		switch k.Curve {
+		case elliptic.P256():
+			return jose.ES256, nil
+		case elliptic.P384():
+			return jose.ES384, nil
+		case elliptic.P521():
+			return jose.ES512, nil
+		}
+		return "", fmt.Errorf("curve %s is not known", k.Curve.Params().Name)
+	case ed25519.PublicKey:
+		return jose.EdDSA, nil
+	case *rsa.PublicKey:
+		return jose.PS256, nil
+	}
+	return "", fmt.Errorf("no algorithm for a key of type %T", key.Public())
+}

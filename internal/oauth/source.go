@@ -1,0 +1,209 @@
+package oauth
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/stella-ops/stella/internal/durable"
+	"github.com/stella-ops/stella/internal/fault"
+	"github.com/stella-ops/stella/internal/lock"
+)
+
+// Token returns a token that is good for a while: from memory, from the cache
+// directory, else from the Authority. When a refresh fails in passing while
+// the last good token is still valid, that one is returned, with a warning.
+// Errors are of kind Denied (the Authority refuses the client), Transient
+// (down, after the retries), Trust (the answer cannot be trusted), Offline,
+// Config, or Locked (another process has been refreshing for too long).
+func (c *Client) Token(ctx context.Context) (*Token, error) {
+	return c.obtain(ctx, nil)
+}
+
+// Login returns a fresh token even when the one at hand is good, after having
+// asked the issuer for its metadata anew. What is cached stays as it was if
+// that fails.
+func (c *Client) Login(ctx context.Context) (*Token, error) {
+	if err := c.mayAsk(); err != nil {
+		return nil, err
+	}
+	if _, err := c.Rediscover(ctx); err != nil {
+		return nil, err
+	}
+	have, err := c.Cached()
+	if err != nil {
+		return nil, err
+	}
+	if have == nil {
+		if err := enter(ctx, c.tokenSem); err != nil {
+			return nil, err
+		}
+		have = c.token
+		leave(c.tokenSem)
+	}
+	return c.obtain(ctx, have)
+}
+
+// Mint fetches a token for one use: it is neither taken from the cache nor
+// stored there. It is bound to a key that nobody keeps, unless the client
+// asks for bearer tokens.
+func (c *Client) Mint(ctx context.Context) (*Token, error) {
+	if err := c.mayAsk(); err != nil {
+		return nil, err
+	}
+	key, err := c.keyFor(nil)
+	if err != nil {
+		return nil, err
+	}
+	return c.grant(ctx, key)
+}
+
+// Cached returns the token in the cache directory, expired or not, without
+// touching the network; nil when there is none.
+func (c *Client) Cached() (*Token, error) {
+	if !c.cfg.StaticToken.Empty() {
+		return c.static(), nil
+	}
+	return c.loadToken()
+}
+
+func (c *Client) mayAsk() error {
+	switch {
+	case !c.cfg.StaticToken.Empty():
+		return fault.Errorf(fault.Input, "a ready token is set, so none is asked for").Hint("unset STELLA_TOKEN")
+	case c.cfg.Offline:
+		return offlineError(c.cfg.Issuer)
+	}
+	return nil
+}
+
+// obtain returns a token other than unwanted (nil: any good one).
+func (c *Client) obtain(ctx context.Context, unwanted *Token) (*Token, error) {
+	if !c.cfg.StaticToken.Empty() {
+		return c.static(), nil
+	}
+	if err := enter(ctx, c.tokenSem); err != nil {
+		return nil, err
+	}
+	defer leave(c.tokenSem)
+	if c.good(c.token, unwanted) {
+		return c.token, nil
+	}
+	stored, err := c.loadToken()
+	if err != nil {
+		return nil, err
+	}
+	if c.good(stored, unwanted) {
+		c.token = stored
+		return stored, nil
+	}
+	if c.token == nil {
+		c.token = stored
+	}
+	fresh, err := c.refresh(ctx, unwanted)
+	if err == nil {
+		c.token = fresh
+		return fresh, nil
+	}
+	last := c.token
+	if unwanted != nil || last == nil || !last.Valid(c.cfg.Now()) || !passes(err) {
+		return nil, err
+	}
+	if c.cfg.Offline {
+		return last, nil
+	}
+	c.warn(c.cfg.Issuer, "keeping the token that expires at %s; refreshing it: %v", last.ExpiresAt.Format(time.RFC3339), err)
+	return last, nil
+}
+
+// good reports whether t needs no refresh and is not the one to replace.
+func (c *Client) good(t, unwanted *Token) bool {
+	if t == nil || t.due(c.cfg.Now()) {
+		return false
+	}
+	return unwanted == nil || string(t.AccessToken.Reveal()) != string(unwanted.AccessToken.Reveal())
+}
+
+// passes reports whether err says nothing against the last good token.
+func passes(err error) bool {
+	switch fault.KindOf(err) {
+	case fault.Transient, fault.Offline, fault.Locked:
+		return true
+	}
+	return false
+}
+
+// refresh gets a new token, as the only process that does so for this cache
+// entry. A process that comes second takes what the first one stored.
+func (c *Client) refresh(ctx context.Context, unwanted *Token) (*Token, error) {
+	if c.cfg.Offline {
+		return nil, offlineError(c.cfg.Issuer)
+	}
+	if c.cfg.CacheDir == "" {
+		key, err := c.keyFor(c.token)
+		if err != nil {
+			return nil, err
+		}
+		return c.grant(ctx, key)
+	}
+	d, err := openCache(c.cfg.CacheDir, true)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	held, err := lock.Acquire(ctx, filepath.Join(d.Path(), c.identity().name()+".lock"), "stella, refreshing a token", c.cfg.LockWait)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = held.Release() }()
+	stored, err := c.loadToken()
+	if err != nil {
+		return nil, err
+	}
+	if c.good(stored, unwanted) {
+		return stored, nil
+	}
+	return c.fetchAndSave(ctx, d, stored)
+}
+
+func (c *Client) fetchAndSave(ctx context.Context, d *durable.Dir, stored *Token) (*Token, error) {
+	key, err := c.keyFor(stored)
+	if err != nil {
+		return nil, err
+	}
+	fresh, err := c.grant(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.saveToken(d, fresh); err != nil {
+		return nil, fmt.Errorf("storing the token: %w", err)
+	}
+	return fresh, nil
+}
+
+// keyFor keeps the key of an earlier token, so that a cache entry has one key
+// for life; nil for bearer tokens.
+func (c *Client) keyFor(earlier *Token) (*ecdsa.PrivateKey, error) {
+	switch {
+	case c.cfg.Bearer:
+		return nil, nil
+	case earlier != nil && earlier.key != nil:
+		return earlier.key, nil
+	}
+	return newKey()
+}
+
+// static wraps a ready token. Its life is read from it where it is a JWT.
+func (c *Client) static() *Token {
+	t := &Token{AccessToken: c.cfg.StaticToken, Type: TypeBearer, Issuer: c.cfg.Issuer, ClientID: c.cfg.ClientID}
+	if _, claims, err := t.Unverified(); err == nil {
+		t.IssuedAt, t.ExpiresAt = claims.IssuedAt, claims.Expiry
+		var scope string
+		if ok, err := claims.Decode("scope", &scope); ok && err == nil {
+			t.Scopes = normalScopes([]string{scope})
+		}
+	}
+	return t
+}
