@@ -56,14 +56,15 @@ type Request struct {
 
 // Result answers a Request: the keyring after the change, or as it would be.
 type Result struct {
-	Schema string  `json:"schema"`
-	DryRun bool    `json:"dry_run,omitempty"`
-	Action Action  `json:"action"`
-	KID    string  `json:"kid,omitempty"`
-	From   State   `json:"from,omitempty"`
-	To     State   `json:"to,omitempty"`
-	Also   []Moved `json:"also,omitempty"` // other keys moved by the same append
-	Report Report  `json:"report"`
+	Schema   string   `json:"schema"`
+	DryRun   bool     `json:"dry_run,omitempty"`
+	Action   Action   `json:"action"`
+	KID      string   `json:"kid,omitempty"`
+	From     State    `json:"from,omitempty"`
+	To       State    `json:"to,omitempty"`
+	Also     []Moved  `json:"also,omitempty"`     // other keys moved by the same append
+	Warnings []string `json:"warnings,omitempty"` // said though the change was made
+	Report   Report   `json:"report"`
 }
 
 // Moved is one key's change of state.

@@ -34,7 +34,7 @@ const (
 )
 
 // Config says who asks whom for what. Issuer is always required; ClientID and
-// Credential are, unless StaticToken is set.
+// Credential are for tokens, unless StaticToken is set.
 type Config struct {
 	// Issuer is the Authority's URL: https, or http on loopback only. The
 	// metadata must name exactly this issuer.
@@ -98,10 +98,6 @@ func New(cfg Config) (*Client, error) {
 	if err := checkIssuer(cfg.Issuer); err != nil {
 		return nil, err
 	}
-	if cfg.StaticToken.Empty() && cfg.ClientID == "" {
-		return nil, fault.Errorf(fault.Config, "no client is configured for %s", cfg.Issuer).
-			Hint("set auth.client_id and auth.client_secret (a reference: %s)", secret.Schemes)
-	}
 	for i, d := range cfg.RetryDelays {
 		if d < 0 {
 			return nil, fault.Errorf(fault.Config, "retry delay %d is negative", i+1)
@@ -113,6 +109,17 @@ func New(cfg Config) (*Client, error) {
 			return nil, fault.Errorf(fault.Input, "%q is not a scope (RFC 6749 section 3.3)", s)
 		}
 	}
+	c := newClient(cfg)
+	for _, o := range cfg.Origins {
+		if err := checkIssuer(o); err != nil {
+			return nil, fmt.Errorf("checking allowed origin: %w", err)
+		}
+		c.origins[originOf(o)] = true
+	}
+	return c, nil
+}
+
+func newClient(cfg Config) *Client {
 	orDefault(&cfg.AttemptTimeout, DefaultAttemptTimeout)
 	orDefault(&cfg.ClockTolerance, DefaultClockTolerance)
 	orDefault(&cfg.LockWait, DefaultLockWait)
@@ -128,17 +135,11 @@ func New(cfg Config) (*Client, error) {
 		metaSem:  make(chan struct{}, 1),
 		warned:   map[string]bool{},
 	}
-	for _, o := range cfg.Origins {
-		if err := checkIssuer(o); err != nil {
-			return nil, fmt.Errorf("checking allowed origin: %w", err)
-		}
-		c.origins[originOf(o)] = true
-	}
 	c.ladder = ladder{delays: cfg.RetryDelays, events: c.emit}
 	if cfg.RetryDelays == nil {
 		c.ladder.delays = DefaultRetryDelays()
 	}
-	return c, nil
+	return c
 }
 
 // Issuer returns the configured issuer.

@@ -11,12 +11,16 @@ import (
 // while it lives, else from the issuer. While the issuer is down, metadata
 // that has outlived its life by less than DefaultOffline still serves, with a
 // warning.
-func (c *Client) Discover(ctx context.Context) (*Metadata, error) { return c.discover(ctx, false) }
+func (c *Client) Discover(ctx context.Context) (*Metadata, error) {
+	return c.discover(ctx, c.ladder, false)
+}
 
 // Rediscover asks the issuer even when the metadata at hand is fresh.
-func (c *Client) Rediscover(ctx context.Context) (*Metadata, error) { return c.discover(ctx, true) }
+func (c *Client) Rediscover(ctx context.Context) (*Metadata, error) {
+	return c.discover(ctx, c.ladder, true)
+}
 
-func (c *Client) discover(ctx context.Context, always bool) (*Metadata, error) {
+func (c *Client) discover(ctx context.Context, l ladder, always bool) (*Metadata, error) {
 	if err := enter(ctx, c.metaSem); err != nil {
 		return nil, err
 	}
@@ -33,7 +37,7 @@ func (c *Client) discover(ctx context.Context, always bool) (*Metadata, error) {
 	if have != nil && !always && age < 0 && !have.FetchedAt.After(now) {
 		return have, nil
 	}
-	md, err := c.fetchMetadata(ctx)
+	md, err := c.fetchMetadata(ctx, l)
 	if err == nil {
 		c.metadata = md
 		c.saveMetadata(md)
@@ -49,12 +53,12 @@ func (c *Client) discover(ctx context.Context, always bool) (*Metadata, error) {
 	return nil, err
 }
 
-func (c *Client) fetchMetadata(ctx context.Context) (*Metadata, error) {
+func (c *Client) fetchMetadata(ctx context.Context, l ladder) (*Metadata, error) {
 	where := wellKnown(c.cfg.Issuer)
 	if c.cfg.Offline {
 		return nil, offlineError(where)
 	}
-	return climb(ctx, c.ladder, "asking "+c.cfg.Issuer+" for its metadata", where, func(ctx context.Context) (*Metadata, error) {
+	return climb(ctx, l, "asking "+c.cfg.Issuer+" for its metadata", where, func(ctx context.Context) (*Metadata, error) {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, where, nil)
 		if err != nil {
 			return nil, fault.As(fault.Config, err)

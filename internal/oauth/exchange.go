@@ -65,7 +65,10 @@ func transportError(ctx, actx context.Context, c *Client, url string, err error)
 		return context.Cause(ctx)
 	}
 	var cert *tls.CertificateVerificationError
+	var known *fault.Error
 	switch {
+	case errors.As(err, &known): // the transport refused by itself
+		return known
 	case errors.As(err, &cert):
 		return fault.Errorf(fault.Trust, "the certificate of %s is not trusted: %w", url, cert.Err).
 			Hint("if the Authority has a CA of its own: stella --ca-file FILE …, or set authority.ca_file")

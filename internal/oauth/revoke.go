@@ -16,9 +16,7 @@ func (c *Client) Revoke(ctx context.Context, t *Token) (offered bool, err error)
 	if err := c.mayAsk(); err != nil {
 		return false, err
 	}
-	once := *c
-	once.ladder.delays = nil
-	md, err := once.Discover(ctx)
+	md, err := c.discover(ctx, ladder{events: c.emit}, false)
 	if err != nil {
 		return false, err
 	}

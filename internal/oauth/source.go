@@ -10,6 +10,7 @@ import (
 	"github.com/stella-ops/stella/internal/durable"
 	"github.com/stella-ops/stella/internal/fault"
 	"github.com/stella-ops/stella/internal/lock"
+	"github.com/stella-ops/stella/internal/secret"
 )
 
 // Token returns a token that is good for a while: from memory, from the cache
@@ -76,6 +77,14 @@ func (c *Client) mayAsk() error {
 	case c.cfg.Offline:
 		return offlineError(c.cfg.Issuer)
 	}
+	return c.needClient()
+}
+
+func (c *Client) needClient() error {
+	if c.cfg.ClientID == "" {
+		return fault.Errorf(fault.Config, "no client is configured for %s", c.cfg.Issuer).
+			Hint("set auth.client_id and auth.client_secret (a reference: %s)", secret.Schemes)
+	}
 	return nil
 }
 
@@ -83,6 +92,9 @@ func (c *Client) mayAsk() error {
 func (c *Client) obtain(ctx context.Context, unwanted *Token) (*Token, error) {
 	if !c.cfg.StaticToken.Empty() {
 		return c.static(), nil
+	}
+	if err := c.needClient(); err != nil {
+		return nil, err
 	}
 	if err := enter(ctx, c.tokenSem); err != nil {
 		return nil, err

@@ -29,9 +29,6 @@ const maxItems = 1024
 func Overlay(prefix string, environ []string, v any) error {
 	prefix = strings.TrimRight(prefix, "_")
 	for _, o := range overrides(prefix, environ) {
-		if o.value == "" {
-			continue // set but empty: how service files switch a line off
-		}
 		if err := o.apply(prefix, v); err != nil {
 			return err
 		}
@@ -145,6 +142,9 @@ func (o override) set(at reflect.Value) error {
 	n := &yaml.Node{Kind: yaml.ScalarNode, Value: o.value}
 	if t.Kind() == reflect.String {
 		n.Tag = "!!str"
+	}
+	if n.ShortTag() == "!!null" { // would leave the field as it is, without a word
+		return fault.Errorf(fault.Config, "environment %s: found no value where %s belongs", o.name, expected(t))
 	}
 	c := checker{name: "environment " + o.name}
 	c.node(n, t, path)

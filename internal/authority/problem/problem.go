@@ -16,6 +16,7 @@ import (
 	"github.com/stella-ops/stella/internal/authority/store"
 	"github.com/stella-ops/stella/internal/fault"
 	"github.com/stella-ops/stella/internal/keyring"
+	"github.com/stella-ops/stella/internal/optok"
 )
 
 // The codes of keyring.ProblemDetail.
@@ -56,7 +57,8 @@ func Status(code string) int {
 // Error is a refusal with a code and a message meant for the caller.
 type Error struct {
 	keyring.ProblemDetail
-	Err error // cause for the log; may be nil
+	Err       error  // cause for the log; may be nil
+	Challenge string // WWW-Authenticate, with unauthenticated
 }
 
 // Error implements error.
@@ -80,29 +82,57 @@ func New(code, message string) *Error {
 func From(err error) *Error {
 	var p *Error
 	var order *keyring.OrderError
+	var token *optok.Error
 	switch {
 	case errors.As(err, &p):
 		return p
 	case errors.As(err, &order):
-		return &Error{keyring.ProblemDetail{
-			Code: Order, Message: order.Message, Earliest: order.Earliest, Next: order.Next, Lagging: order.Lagging,
-		}, nil}
+		p := New(Order, order.Message)
+		p.Earliest, p.Next, p.Lagging = order.Earliest, order.Next, order.Lagging
+		return p
+	case errors.As(err, &token):
+		return wrap(tokenCode(token), tokenMessage(token), err)
 	case errors.Is(err, keyring.ErrConflict):
-		return &Error{New(Conflict, keyring.ErrConflict.Error()).ProblemDetail, err}
+		return wrap(Conflict, err.Error(), err)
 	case errors.Is(err, store.ErrNotFound):
-		return &Error{New(NotFound, "there is no such entry").ProblemDetail, err}
+		return wrap(NotFound, "there is no such entry", err)
 	}
 	switch fault.KindOf(err) {
 	case fault.Order:
-		return &Error{New(Order, err.Error()).ProblemDetail, err}
+		return wrap(Order, err.Error(), err)
 	case fault.Input:
-		return &Error{New(Invalid, err.Error()).ProblemDetail, err}
+		return wrap(Invalid, err.Error(), err)
 	case fault.NotFound:
-		return &Error{New(NotFound, err.Error()).ProblemDetail, err}
+		return wrap(NotFound, err.Error(), err)
 	case fault.Denied:
-		return &Error{New(Denied, err.Error()).ProblemDetail, err}
+		return wrap(Denied, err.Error(), err)
 	}
-	return &Error{New(Unavailable, "the Authority cannot do this now; its log has the cause under this trace id").ProblemDetail, err}
+	return wrap(Unavailable, "the Authority cannot do this now; its log has the cause under this trace id", err)
+}
+
+func wrap(code, message string, err error) *Error {
+	p := New(code, message)
+	p.Err = err
+	return p
+}
+
+func tokenCode(e *optok.Error) string {
+	switch e.Status {
+	case http.StatusBadRequest:
+		return Invalid
+	case http.StatusUnauthorized:
+		return Unauthenticated
+	case http.StatusForbidden:
+		return Denied
+	}
+	return Unavailable
+}
+
+func tokenMessage(e *optok.Error) string {
+	if e.Description == "" {
+		return "an access token is needed"
+	}
+	return e.Description
 }
 
 // Write answers with err, which must not be nil. Causes are logged here and
@@ -110,6 +140,11 @@ func From(err error) *Error {
 func Write(w http.ResponseWriter, r *http.Request, log *slog.Logger, traceID string, err error) {
 	p := From(err)
 	status := Status(p.Code)
+	if token, ok := errors.AsType[*optok.Error](err); ok {
+		token.SetHeaders(w.Header())
+	} else if p.Challenge != "" {
+		w.Header().Set("WWW-Authenticate", p.Challenge)
+	}
 	if status >= 500 {
 		w.Header().Set("Retry-After", strconv.Itoa(retryAfter))
 		log.ErrorContext(r.Context(), "request refused", "request_id", traceID, "code", p.Code, "err", err)

@@ -1,9 +1,16 @@
 // Package dpop makes and checks DPoP proofs (RFC 9449).
+//
+// It guarantees that an accepted proof was the only one in the request, is
+// signed by the private half of the public key it carries, is for this method
+// and URL, is fresh on the server's clock, and, where asked, belongs to this
+// access token and this key and carries an approved nonce. Whether it has been
+// seen before is the caller's to find out; ReplayKey and ReplayBy say what to
+// remember and until when.
 package dpop
 
 import (
-	"crypto"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/stella-ops/stella/internal/jose"
@@ -18,36 +25,25 @@ var (
 // Type is the typ of a proof.
 const Type = "dpop+jwt"
 
-// Prover makes proofs with one key. ES256 for P-256, EdDSA for Ed25519.
-type Prover struct{}
-
-// NewProver binds a key.
-func NewProver(key crypto.Signer) (*Prover, error) { panic("todo") }
-
-// Thumbprint is the jkt.
-func (p *Prover) Thumbprint() string { panic("todo") }
-
-// ProofOptions are the optional parts of a proof.
-type ProofOptions struct {
-	Now         time.Time
-	AccessToken string // sets ath
-	Nonce       string
-}
-
-// Proof makes a fresh proof for one request. The URL's query and fragment are left out of htu.
-func (p *Prover) Proof(method, url string, o ProofOptions) (string, error) { panic("todo") }
+// Limits of a proof.
+const (
+	MaxProofBytes = 8 << 10          // the whole header value
+	MaxIDBytes    = 256              // jti
+	DefaultWindow = 30 * time.Second // MaxAge and MaxAhead of a Check that sets none
+)
 
 // Check is what a proof must satisfy.
 type Check struct {
 	Method      string
 	URL         string // absolute URL of the request as the server knows itself
 	Now         time.Time
-	MaxAge      time.Duration // oldest accepted iat; 0 means 30 s
-	MaxAhead    time.Duration // iat in the future; 0 means 30 s
-	Algs        []jose.Alg    // empty means ES256 and EdDSA
+	MaxAge      time.Duration // oldest accepted iat, inclusive; 0 means 30 s, negative none
+	MaxAhead    time.Duration // iat in the future, inclusive; 0 means 30 s, negative none
+	Algs        []jose.Alg    // empty means ES256 and EdDSA; HS* never count
 	AccessToken string        // non-empty: ath is required and must match
 	JKT         string        // non-empty: the proof key must have this thumbprint
 	// Nonce, when set, judges the nonce ("" when absent); an error means ErrUseNonce.
+	// It is asked last, about proofs that are otherwise good.
 	Nonce func(nonce string) error
 }
 
@@ -61,5 +57,6 @@ type Proof struct {
 	ReplayBy  time.Time // until when (IssuedAt + MaxAge + MaxAhead, so that a proof from the future is remembered long enough)
 }
 
-// Verify checks the DPoP header values of one request (r.Header.Values("DPoP")). Replay is the caller's to check, with ReplayKey.
-func Verify(values []string, c Check) (*Proof, error) { panic("todo") }
+func invalid(format string, args ...any) error {
+	return fmt.Errorf("%w: "+format, append([]any{ErrInvalidProof}, args...)...)
+}

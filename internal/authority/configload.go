@@ -1,0 +1,107 @@
+package authority
+
+import (
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/stella-ops/stella/internal/fault"
+	"github.com/stella-ops/stella/internal/secret"
+	"github.com/stella-ops/stella/internal/strictyaml"
+)
+
+// Default returns the configuration of an empty file.
+func Default() *Config {
+	span := func(d time.Duration) strictyaml.Duration { return strictyaml.Duration(d) }
+	return &Config{
+		AccessTokenLifetime: span(2 * time.Minute),
+		Listen:              "127.0.0.1:8440",
+		Storage: StorageConfig{
+			ConnectionString: "mongodb://localhost:27017", DatabaseName: "stellaops_authority",
+			CommandTimeout: span(30 * time.Second), ClientCache: span(5 * time.Second),
+		},
+		Signing: SigningConfig{
+			Enabled: true, Algorithm: "ES256", Provider: "default", KeySource: "file",
+			JWKSCacheLifetime: span(5 * time.Minute), ClockSkew: span(30 * time.Second),
+			SignLease: span(10 * time.Second), PollInterval: span(time.Second),
+		},
+		Bootstrap: BootstrapConfig{Header: "x-stellaops-bootstrap-key"},
+		Security: SecurityConfig{DPoP: DPoPConfig{
+			RequireNonce: true, NonceLifetime: span(5 * time.Minute), ProofLifetime: span(30 * time.Second),
+		}},
+	}
+}
+
+// LoadConfig reads and checks the file at path and the overrides in environ.
+// Every error is of kind fault.Config, and nothing was touched.
+func LoadConfig(path string, environ []string) (*Config, error) {
+	data, err := strictyaml.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return ParseConfig(path, data, environ)
+}
+
+// ParseConfig is LoadConfig of a document that came from name.
+func ParseConfig(name string, data []byte, environ []string) (*Config, error) {
+	c := Default()
+	if err := strictyaml.Decode(name, data, c); err != nil {
+		return nil, err
+	}
+	if err := strictyaml.Overlay(EnvPrefix, environ, c); err != nil {
+		return nil, err
+	}
+	if c.Replica == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			return nil, fault.Errorf(fault.Config, "%s: replica: the host has no name: %w", name, err)
+		}
+		c.Replica = host
+	}
+	if c.Signing.ImportDirectory == "" && c.Signing.KeyDirectory != "" {
+		c.Signing.ImportDirectory = filepath.Dir(filepath.Clean(c.Signing.KeyDirectory))
+	}
+	return c, check(name, c, strictyaml.Locate(data))
+}
+
+// secrets are what the references of a Config lead to.
+type secrets struct {
+	mongoURI  string
+	bootstrap secret.Bytes
+}
+
+// minBootstrapKey is the shortest bootstrap key, in bytes.
+const minBootstrapKey = 16
+
+// loadSecrets reads the secrets that c refers to.
+func loadSecrets(c *Config) (*secrets, error) {
+	s := &secrets{mongoURI: c.Storage.ConnectionString}
+	if c.TLS.Key != "" {
+		info, err := os.Stat(c.TLS.Key)
+		if err == nil {
+			err = secret.CheckMode(c.TLS.Key, info)
+		}
+		if err != nil {
+			return nil, fault.Errorf(fault.Config, "tls.key: %w", err)
+		}
+	}
+	if ref := c.Storage.ConnectionStringFrom; ref != "" {
+		b, err := ref.Load()
+		if err != nil {
+			return nil, err
+		}
+		s.mongoURI = string(b.Reveal())
+	}
+	if ref := c.Bootstrap.APIKey; ref != "" {
+		b, err := ref.Load()
+		if err != nil {
+			return nil, err
+		}
+		if len(b.Reveal()) < minBootstrapKey {
+			return nil, fault.Errorf(fault.Config, "bootstrap.apiKey: the key has less than %d bytes", minBootstrapKey).
+				Hint("make one: openssl rand -base64 32")
+		}
+		s.bootstrap = b
+	}
+	return s, nil
+}

@@ -1,0 +1,75 @@
+// Package guard decides who may call the Authority's own APIs.
+//
+// It guarantees that a call is made either with the bootstrap key, compared in
+// constant time, or with an access token of this Authority for its own
+// audience that carries the scope asked for; that both at once are refused;
+// and that nobody is let in while that cannot be decided.
+package guard
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"net/http"
+
+	"github.com/stella-ops/stella/internal/authority/problem"
+	"github.com/stella-ops/stella/internal/optok"
+	"github.com/stella-ops/stella/internal/secret"
+)
+
+// Audience is what a token for the Authority's own APIs must be for.
+const Audience = "api://authority"
+
+// BootstrapOperator is how a caller with the bootstrap key is recorded.
+const BootstrapOperator = "bootstrap-key"
+
+// Guard checks callers. Safe for concurrent use.
+type Guard struct {
+	// Header is the name of the header that carries the bootstrap key.
+	Header func() string
+	// Key is the bootstrap key; an empty one lets nobody in.
+	Key func() secret.Bytes
+	// Verifier checks access tokens.
+	Verifier *optok.Verifier
+}
+
+// Bootstrap lets callers with the bootstrap key in, and nobody else.
+func (g *Guard) Bootstrap(r *http.Request) error {
+	values := r.Header.Values(g.Header())
+	if len(values) == 1 && g.match(values[0]) {
+		return nil
+	}
+	message := "the header " + g.Header() + " must carry the bootstrap key"
+	if g.Key().Empty() {
+		message = "no bootstrap key is configured, so this call is closed"
+	}
+	e := problem.New(problem.Unauthenticated, message)
+	e.Challenge = `ApiKey header="` + g.Header() + `"`
+	return e
+}
+
+// Operator lets callers in who have the bootstrap key or a token with scope,
+// and returns who they are.
+func (g *Guard) Operator(r *http.Request, scope string) (string, error) {
+	if len(r.Header.Values(g.Header())) > 0 {
+		if len(r.Header.Values("Authorization")) > 0 {
+			return "", problem.New(problem.Invalid, "bootstrap key and access token together")
+		}
+		return BootstrapOperator, g.Bootstrap(r)
+	}
+	p, err := g.Verifier.Verify(r)
+	if err != nil {
+		return "", err
+	}
+	if err := p.Require(scope); err != nil {
+		return "", err
+	}
+	return p.ClientID, nil
+}
+
+// match compares hashes, so neither content nor length shows in the time.
+func (g *Guard) match(given string) bool {
+	key := g.Key()
+	have := sha256.Sum256([]byte(given))
+	want := sha256.Sum256(key.Reveal())
+	return subtle.ConstantTimeCompare(have[:], want[:]) == 1 && !key.Empty()
+}

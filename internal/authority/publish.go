@@ -1,0 +1,138 @@
+package authority
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/stella-ops/stella/internal/authority/clients"
+	"github.com/stella-ops/stella/internal/httpd"
+	"github.com/stella-ops/stella/internal/jose"
+	"github.com/stella-ops/stella/internal/keyring"
+)
+
+// discoveryLife is how long the discovery document may be cached.
+const discoveryLife = 5 * time.Minute
+
+// metadata is the discovery document (OpenID Connect Discovery 1.0, RFC 8414,
+// RFC 9449 section 5.1). Lists without a value are empty, not absent: there is
+// no authorization endpoint here, on purpose.
+type metadata struct {
+	Issuer          string   `json:"issuer"`
+	TokenEndpoint   string   `json:"token_endpoint"`
+	JWKSURI         string   `json:"jwks_uri"`
+	ResponseTypes   []string `json:"response_types_supported"`
+	SubjectTypes    []string `json:"subject_types_supported"`
+	Grants          []string `json:"grant_types_supported"`
+	AuthMethods     []string `json:"token_endpoint_auth_methods_supported"`
+	AuthAlgs        []string `json:"token_endpoint_auth_signing_alg_values_supported"`
+	DPoPAlgs        []string `json:"dpop_signing_alg_values_supported"`
+	IDTokenAlgs     []string `json:"id_token_signing_alg_values_supported"`
+	Scopes          []string `json:"scopes_supported"`
+	ClaimsParameter bool     `json:"claims_parameter_supported"`
+	RequestParam    bool     `json:"request_parameter_supported"`
+	RequestURIParam bool     `json:"request_uri_parameter_supported"`
+}
+
+// discovery returns the handler of the discovery document.
+func discovery(issuer string) (http.Handler, error) {
+	body, err := json.Marshal(metadata{
+		Issuer: issuer, TokenEndpoint: issuer + pathToken, JWKSURI: issuer + pathJWKS,
+		ResponseTypes: []string{}, SubjectTypes: []string{"public"},
+		Grants:      []string{"client_credentials"},
+		AuthMethods: []string{clients.SecretBasic, clients.PrivateKeyJWT},
+		AuthAlgs:    []string{"ES256", "EdDSA", "PS256"},
+		DPoPAlgs:    []string{"ES256", "EdDSA"},
+		IDTokenAlgs: []string{"ES256"},
+		Scopes:      []string{keyring.ScopeManage, keyring.ScopeRead},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("encoding discovery document: %w", err)
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Type", "application/json")
+		h.Set("Cache-Control", "public, max-age="+strconv.Itoa(int(discoveryLife.Seconds())))
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(body))
+	}), nil
+}
+
+// keySet serves the JWKS. It needs nothing but the keyring.
+type keySet struct {
+	keys *keyring.Keyring
+	now  func() time.Time
+	last atomic.Pointer[servedSet]
+}
+
+type servedSet struct {
+	ring *keyring.Ring
+	body []byte
+	etag string
+}
+
+// ServeHTTP implements http.Handler.
+func (k *keySet) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	set, err := k.current()
+	if err != nil {
+		httpd.WriteProblem(w, r, http.StatusServiceUnavailable, "unavailable", "the key set cannot be read now")
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("ETag", set.etag)
+	if age := int(k.keys.MaxAge().Seconds()); age > 0 {
+		h.Set("Cache-Control", "public, max-age="+strconv.Itoa(age)+", must-revalidate")
+	} else {
+		h.Set("Cache-Control", "no-store")
+	}
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(set.body))
+}
+
+// current encodes the set once for each state of the keyring.
+func (k *keySet) current() (*servedSet, error) {
+	ring := k.keys.Ring()
+	if ring == nil {
+		return nil, keyring.ErrMissing
+	}
+	if last := k.last.Load(); last != nil && last.ring == ring {
+		return last, nil
+	}
+	body, err := json.Marshal(ring.Set())
+	if err != nil {
+		return nil, fmt.Errorf("encoding key set: %w", err)
+	}
+	sum := sha256.Sum256(body)
+	set := &servedSet{ring, body, `"` + base64.RawURLEncoding.EncodeToString(sum[:16]) + `"`}
+	k.last.Store(set)
+	return set, nil
+}
+
+// selfTest signs with the active key and verifies with the published one.
+func (s *Server) selfTest(context.Context) error {
+	signer, err := s.keys.Signer()
+	if err != nil {
+		return err
+	}
+	const typ, text = "stella-self-test+jwt", "stella-authority/self-test/v1"
+	compact, err := signer.Sign(map[string]any{"typ": typ}, []byte(text))
+	if err != nil {
+		return err
+	}
+	jws, err := jose.Parse(compact, jose.Rules{Algs: []jose.Alg{jose.ES256}, Types: []string{typ}})
+	if err != nil {
+		return err
+	}
+	key, ok := s.keys.Ring().Set().Key(jws.Header.KeyID)
+	if !ok {
+		return fmt.Errorf("key %q signs but is not published", jws.Header.KeyID)
+	}
+	_, err = jws.Verify(key)
+	return err
+}

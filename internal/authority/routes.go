@@ -1,0 +1,106 @@
+package authority
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/stella-ops/stella/internal/authority/guard"
+	"github.com/stella-ops/stella/internal/authority/lifecycle"
+	"github.com/stella-ops/stella/internal/authority/token"
+	"github.com/stella-ops/stella/internal/httpd"
+	"github.com/stella-ops/stella/internal/jose"
+	"github.com/stella-ops/stella/internal/jose/jwks"
+	"github.com/stella-ops/stella/internal/optok"
+)
+
+// Paths of the public listener, below the issuer. The lifecycle API's are in
+// package keyring.
+const (
+	pathDiscovery = "/.well-known/openid-configuration"
+	pathJWKS      = "/jwks"
+	pathJWKSAlias = "/.well-known/jwks.json"
+	pathToken     = "/token"
+	pathClients   = "/internal/clients"
+)
+
+// routes builds the public handler; the issuer must be final.
+func (s *Server) routes() (http.Handler, error) {
+	endpoint, err := token.New(token.Deps{
+		Settings: func() *token.Settings { return s.set.Load().token },
+		Clients:  s.clients, Once: s.store, Signer: s.keys.Signer, MaxLifetime: s.maxLifetime, Nonces: s.nonces.Load,
+		Count:   func(i token.Issued) { s.counter.Add(i.KID, i.Expiry.Unix()) },
+		Outcome: s.metrics.outcome, Ready: s.db.Err, Now: s.now, Log: s.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	g := &guard.Guard{Header: s.bootstrapHeader, Key: s.bootstrapKey, Verifier: s.verifier()}
+	api := &lifecycle.API{
+		Keys: s.keys, Vantage: s.store, Counter: s.counter, Guard: g, Required: s.points,
+		Issuer: s.issuer, JWKSURI: s.issuer + pathJWKS, Replica: s.cfg.Replica,
+		Import:  lifecycle.Importer{Base: s.cfg.Signing.KeyDirectory, Root: s.cfg.Signing.ImportDirectory},
+		Timeout: min(s.cfg.Storage.CommandTimeout.Std(), 5*time.Second),
+		Now:     s.now, Log: s.log, RequestID: httpd.RequestID,
+	}
+	s.advance = api.Run
+	doc, err := discovery(s.issuer)
+	if err != nil {
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	mux.Handle("POST "+pathToken, endpoint)
+	mux.Handle("GET "+pathDiscovery, doc)
+	set := &keySet{keys: s.keys, now: s.now}
+	mux.Handle("GET "+pathJWKS, set)
+	mux.Handle("GET "+pathJWKSAlias, set)
+	mux.Handle("GET /health", s.http.Health())
+	mux.Handle("GET /ready", s.http.Ready())
+	s.clientRoutes(mux, g)
+	api.Register(mux)
+	return mux, nil
+}
+
+// verifier checks tokens for this server's own APIs against its own keys.
+func (s *Server) verifier() *optok.Verifier {
+	return &optok.Verifier{
+		Issuer: s.issuer, Audience: guard.Audience, BaseURL: s.issuer,
+		Keys: func(_ context.Context, kid string) (jose.Key, error) {
+			if ring := s.keys.Ring(); ring != nil {
+				if k := ring.Find(kid); k != nil && k.InSet() {
+					return k.JWK, nil
+				}
+			}
+			return jose.Key{}, jwks.ErrUnknownKey
+		},
+		Replay: func(ctx context.Context, key string, until time.Time) (bool, error) {
+			if err := s.db.Err(); err != nil {
+				return false, err
+			}
+			return s.store.Once(ctx, token.OnceProof, key, until)
+		},
+		Skew: s.cfg.Signing.ClockSkew.Std(), ProofAge: s.cfg.Security.DPoP.ProofLifetime.Std(),
+		Now: s.now,
+	}
+}
+
+// httpConfig is the httpd side of the configuration.
+func (s *Server) httpConfig() httpd.Config {
+	l := httpd.Listener{Address: s.cfg.Listen, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.handler.ServeHTTP(w, r) // set before the first request is accepted
+	})}
+	if !s.cfg.InsecureHTTP {
+		l.TLS = &httpd.TLS{CertFile: s.cfg.TLS.Certificate, KeyFile: s.cfg.TLS.Key}
+	}
+	return httpd.Config{
+		Name: "stella-authority", Listeners: []httpd.Listener{l},
+		Admin:              httpd.Admin{Address: s.cfg.Admin.Listen},
+		ReadyWhenListening: true,
+		Checks: []httpd.Check{
+			{Name: "database", Func: func(context.Context) error { return s.db.Err() }},
+			{Name: "signing", Func: s.selfTest, Live: true},
+		},
+		Limits: httpd.Limits{Body: 128 << 10},
+		Reload: s.reload, Log: s.log, Level: s.deps.Level, Gauge: s.metrics.registry,
+	}
+}

@@ -1,0 +1,262 @@
+package testenv
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Lifetimes are the compressed times of a Fleet. No step of a rotation is
+// skipped; everything is only shorter.
+type Lifetimes struct {
+	Cache, Skew, Lease, Poll, Token time.Duration
+}
+
+// Compressed makes a whole rotation take about twelve seconds.
+func Compressed() Lifetimes {
+	return Lifetimes{Cache: 2 * time.Second, Skew: time.Second, Lease: time.Second, Poll: 200 * time.Millisecond, Token: 4 * time.Second}
+}
+
+// Matures is how long after its publication a key may sign.
+func (l Lifetimes) Matures() time.Duration { return l.Cache + l.Lease + l.Skew }
+
+// Outlives is how long after its demotion a key may go.
+func (l Lifetimes) Outlives() time.Duration { return l.Lease + l.Token + l.Skew }
+
+// FleetOptions say what a Fleet is made of.
+type FleetOptions struct {
+	Dir       string // exists; everything is put below it
+	Replicas  int    // zero means 2
+	Lifetimes Lifetimes
+	// Authority makes the command of one replica; its arguments are appended.
+	Authority func() *exec.Cmd
+	MongoURI  string
+	Database  string
+}
+
+// Fleet is an Authority of several replicas, each a process of its own, on
+// one database and one key directory, behind a round-robin proxy that is the
+// issuer, with a caching proxy beside it as a CDN edge is.
+type Fleet struct {
+	FleetOptions
+	CA        *CA
+	Issuer    string
+	EdgeURL   string // the CDN edge: serves the key set only
+	Edge      *Cache
+	KeyDir    string
+	Bootstrap string // file with the bootstrap key
+	replicas  []*Process
+	listen    []string
+	front     *RoundRobin
+}
+
+// Client that the fleet knows from the start.
+const (
+	OperatorID     = "stella-operator"
+	LoadID         = "feedser-cli"
+	OperatorScopes = "authority:keys.read authority:keys.manage"
+	LoadScope      = "feedser.jobs.trigger"
+	LoadAudience   = "api://feedser"
+	AuthorityAPI   = "api://authority"
+	Tenant         = "tenant-default"
+)
+
+// NewFleet starts everything; ctx ends it.
+func NewFleet(ctx context.Context, o FleetOptions) (*Fleet, error) {
+	if o.Replicas == 0 {
+		o.Replicas = 2
+	}
+	f := &Fleet{FleetOptions: o, KeyDir: filepath.Join(o.Dir, "keys"), Bootstrap: filepath.Join(o.Dir, "bootstrap")}
+	if err := os.Mkdir(f.KeyDir, 0o700); err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(f.Bootstrap, []byte(rand.Text()+rand.Text()+"\n"), 0o600); err != nil {
+		return nil, err
+	}
+	var err error
+	if f.CA, err = NewCA(o.Dir); err != nil {
+		return nil, err
+	}
+	f.front = NewRoundRobin(f.CA.Client())
+	if f.Issuer, err = Serve(ctx, f.CA, "issuer", f.front); err != nil {
+		return nil, err
+	}
+	f.Edge = NewCache(f.Issuer, f.CA.Client())
+	if f.EdgeURL, err = Serve(ctx, f.CA, "edge", f.Edge); err != nil {
+		return nil, err
+	}
+	for range o.Replicas { // known before the first one starts, for the list of vantage points
+		addr, err := freeAddr()
+		if err != nil {
+			return nil, err
+		}
+		f.listen = append(f.listen, addr)
+	}
+	context.AfterFunc(ctx, f.Close)
+	f.replicas = make([]*Process, o.Replicas)
+	for i := range f.replicas {
+		if err := f.StartReplica(ctx, i); err != nil {
+			return nil, err
+		}
+	}
+	return f, nil
+}
+
+// freeAddr finds a free port. Another process could take it before a replica
+// does; then the replica fails to start, which is seen.
+func freeAddr() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer l.Close()
+	return l.Addr().String(), nil
+}
+
+// ReplicaName names replica i.
+func ReplicaName(i int) string { return fmt.Sprintf("replica-%c", 'a'+i) }
+
+// StartReplica starts (again) replica i and puts it behind the issuer.
+func (f *Fleet) StartReplica(ctx context.Context, i int) error {
+	name := ReplicaName(i)
+	path := filepath.Join(f.Dir, name+".yaml")
+	conf, err := f.config(i)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(path, []byte(conf), 0o600); err != nil {
+		return err
+	}
+	cmd := f.Authority()
+	cmd.Args = append(cmd.Args, "--config", path)
+	p, err := Start(ctx, f.Dir, name, cmd)
+	if err != nil {
+		return err
+	}
+	f.replicas[i] = p
+	return f.balance()
+}
+
+// Replica returns the process of replica i.
+func (f *Fleet) Replica(i int) *Process { return f.replicas[i] }
+
+// Behind names the replicas that the issuer's proxy spreads requests over.
+func (f *Fleet) Behind(replicas ...int) error {
+	var urls []string
+	for _, i := range replicas {
+		urls = append(urls, f.replicas[i].URL())
+	}
+	return f.front.Set(urls...)
+}
+
+func (f *Fleet) balance() error {
+	var up []int
+	for i, p := range f.replicas {
+		if p != nil {
+			up = append(up, i)
+		}
+	}
+	return f.Behind(up...)
+}
+
+// Close stops all replicas.
+func (f *Fleet) Close() {
+	for _, p := range f.replicas {
+		if p != nil {
+			_ = p.Stop()
+		}
+	}
+}
+
+func (f *Fleet) config(i int) (string, error) {
+	name := ReplicaName(i)
+	cert, key, err := f.CA.Issue(name)
+	if err != nil {
+		return "", err
+	}
+	l := f.Lifetimes
+	var b strings.Builder
+	fmt.Fprintf(&b, `schemaVersion: 1
+issuer: %s
+replica: %s
+listen: %s
+tls: {certificate: %s, key: %s}
+admin: {listen: 127.0.0.1:0}
+accessTokenLifetime: %s
+storage: {connectionString: %q, databaseName: %s, commandTimeout: "00:00:05"}
+signing:
+  keyDirectory: %s
+  createIfMissing: true
+  jwksCacheLifetime: %s
+  clockSkew: %s
+  signLease: %s
+  pollInterval: %s
+  vantagePoints:
+    - {name: edge, url: %s/jwks}
+`, f.Issuer, name, f.listen[i], cert, key, span(l.Token), f.MongoURI, f.Database, f.KeyDir,
+		span(l.Cache), span(l.Skew), span(l.Lease), span(l.Poll), f.EdgeURL)
+	for j, addr := range f.listen {
+		fmt.Fprintf(&b, "    - {name: %s, url: https://%s/jwks}\n", ReplicaName(j), addr)
+	}
+	fmt.Fprintf(&b, "bootstrap: {apiKey: \"file:%s\"}\ntenants: [%s]\n", f.Bootstrap, Tenant)
+	return b.String(), nil
+}
+
+// span writes a duration as the platform does, quoted for YAML.
+func span(d time.Duration) string {
+	s := fmt.Sprintf("%02d:%02d:%02d", int(d.Hours()), int(d.Minutes())%60, int(d.Seconds())%60)
+	if ms := d.Milliseconds() % 1000; ms != 0 {
+		s += fmt.Sprintf(".%03d", ms)
+	}
+	return `"` + s + `"`
+}
+
+// Register makes a client through the bootstrap API and writes its secret to
+// a file of mode 0600, whose path it returns.
+func (f *Fleet) Register(ctx context.Context, id, scopes, audience string) (secretFile string, err error) {
+	body, err := json.Marshal(map[string]any{
+		"client_id": id, "scopes": strings.Fields(scopes), "audiences": []string{audience},
+		"tenant": Tenant, "tenants": []string{Tenant},
+		"token_endpoint_auth_method": "client_secret_basic",
+	})
+	if err != nil {
+		return "", err
+	}
+	key, err := os.ReadFile(f.Bootstrap)
+	if err != nil {
+		return "", err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, f.Issuer+"/internal/clients", bytes.NewReader(body))
+	if err != nil {
+		return "", err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("x-stellaops-bootstrap-key", strings.TrimSpace(string(key)))
+	resp, err := f.CA.Client().Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	if err != nil {
+		return "", err
+	}
+	var made struct {
+		Secret string `json:"client_secret"`
+	}
+	if resp.StatusCode/100 != 2 || json.Unmarshal(answer, &made) != nil || made.Secret == "" {
+		return "", fmt.Errorf("registering %s: %s: %.300s", id, resp.Status, answer)
+	}
+	secretFile = filepath.Join(f.Dir, id+".secret")
+	return secretFile, os.WriteFile(secretFile, []byte(made.Secret+"\n"), 0o600)
+}
