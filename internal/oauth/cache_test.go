@@ -338,3 +338,31 @@ func TestListForgetRevoke(t *testing.T) {
 		t.Errorf("a server that is down was asked more than once: %v", err)
 	}
 }
+
+func TestMintIsNotKept(t *testing.T) {
+	f := newFake(t)
+	cfg, first := cached(t, f)
+	before, _ := os.ReadFile(tokenFile(t, cfg))
+	key, err := newKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := mustNew(t, cfg)
+	minted, err := c.Mint(t.Context(), key)
+	if err != nil || minted.JKT == first.JKT {
+		t.Fatalf("%+v, %v", minted, err)
+	}
+	if other, err := c.Mint(t.Context(), nil); err != nil || other.JKT == minted.JKT || other.JKT == first.JKT {
+		t.Errorf("%+v, %v", other, err)
+	}
+	if after, _ := os.ReadFile(tokenFile(t, cfg)); string(after) != string(before) {
+		t.Error("minting changed the cache")
+	}
+	if tok, err := c.Token(t.Context()); err != nil || tok.JKT != first.JKT {
+		t.Errorf("the cached token is not used any more: %v", err)
+	}
+	cfg.Bearer = true
+	if _, err := mustNew(t, cfg).Mint(t.Context(), key); fault.KindOf(err) != fault.Input {
+		t.Errorf("a bearer token with a key: %v", err)
+	}
+}

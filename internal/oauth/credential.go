@@ -131,6 +131,25 @@ func LoadSigner(ref secret.Ref, kid string) (*jose.Signer, error) {
 	return signer, nil
 }
 
+// LoadDPoPKey reads a private key on P-256 from ref, in the forms of
+// LoadSigner. Errors are of kind Config.
+func LoadDPoPKey(ref secret.Ref) (*ecdsa.PrivateKey, error) {
+	s, err := ref.Load()
+	if err != nil {
+		return nil, err
+	}
+	defer s.Clear()
+	key, _, err := parsePrivate(s.Reveal())
+	if err != nil {
+		return nil, fault.Errorf(fault.Config, "DPoP key %s: %w", ref, err)
+	}
+	ec, ok := key.(*ecdsa.PrivateKey)
+	if !ok || ec.Curve != elliptic.P256() {
+		return nil, fault.Errorf(fault.Config, "DPoP key %s is not a P-256 key", ref)
+	}
+	return ec, nil
+}
+
 func parsePrivate(data []byte) (key crypto.Signer, kid string, err error) {
 	if trimmed := bytes.TrimSpace(data); len(trimmed) > 0 && trimmed[0] == '{' {
 		key, pub, err := jose.ParsePrivateKey(trimmed)

@@ -19,8 +19,6 @@ import (
 const (
 	schemaToken    = "stella.cache.token/v1"
 	schemaMetadata = "stella.cache.metadata/v1"
-
-	maxRecordBytes = 64 << 10
 )
 
 // identity is what a cache entry is for; its hash is the entry's name.

@@ -48,15 +48,21 @@ func (c *Client) Login(ctx context.Context) (*Token, error) {
 }
 
 // Mint fetches a token for one use: it is neither taken from the cache nor
-// stored there. It is bound to a key that nobody keeps, unless the client
-// asks for bearer tokens.
-func (c *Client) Mint(ctx context.Context) (*Token, error) {
+// stored there. It is bound to key; with a nil key to one that nobody keeps,
+// so that such a token shows what would be granted and is of no other use. A
+// client that asks for bearer tokens gets one, and takes no key.
+func (c *Client) Mint(ctx context.Context, key *ecdsa.PrivateKey) (*Token, error) {
 	if err := c.mayAsk(); err != nil {
 		return nil, err
 	}
-	key, err := c.keyFor(nil)
-	if err != nil {
-		return nil, err
+	if key != nil && c.cfg.Bearer {
+		return nil, fault.Errorf(fault.Input, "a bearer token is bound to no key")
+	}
+	if key == nil {
+		var err error
+		if key, err = c.keyFor(nil); err != nil {
+			return nil, err
+		}
 	}
 	return c.grant(ctx, key)
 }

@@ -2,6 +2,7 @@ package oauth
 
 import (
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
@@ -289,5 +290,56 @@ func TestSecretCannotBeLoaded(t *testing.T) {
 	cfg.Credential = SecretBasic(func() (secret.Bytes, error) { return secret.Bytes{}, gone })
 	if _, err := mustNew(t, cfg).Token(t.Context()); fault.KindOf(err) != fault.Config || f.askedNow() != 0 {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestLoadKeys(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name string, mode os.FileMode, data []byte) secret.Ref {
+		if err := os.WriteFile(dir+"/"+name, data, mode); err != nil {
+			t.Fatal(err)
+		}
+		return secret.Ref("file:" + dir + "/" + name)
+	}
+	block := func(kind string, der []byte) []byte { return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}) }
+	p256, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	p384, _ := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	p224, _ := ecdsa.GenerateKey(elliptic.P224(), rand.Reader)
+	_, ed, _ := ed25519.GenerateKey(rand.Reader)
+	pkcs8 := func(key any) []byte {
+		der, err := x509.MarshalPKCS8PrivateKey(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return der
+	}
+	sec1, _ := x509.MarshalECPrivateKey(p256)
+	for _, tc := range []struct {
+		name       string
+		ref        secret.Ref
+		alg        jose.Alg // "" when refused
+		good4Proof bool
+	}{
+		{"pkcs8", write("a", 0o600, block("PRIVATE KEY", pkcs8(p256))), jose.ES256, true},
+		{"sec1", write("b", 0o600, block("EC PRIVATE KEY", sec1)), jose.ES256, true},
+		{"p384", write("c", 0o600, block("PRIVATE KEY", pkcs8(p384))), jose.ES384, false},
+		{"ed25519", write("d", 0o600, block("PRIVATE KEY", pkcs8(ed))), jose.EdDSA, false},
+		{"p224", write("e", 0o600, block("PRIVATE KEY", pkcs8(p224))), "", false},
+		{"readable by others", write("f", 0o644, block("PRIVATE KEY", pkcs8(p256))), "", false},
+		{"trailing data", write("g", 0o600, append(block("PRIVATE KEY", pkcs8(p256)), "x"...)), "", false},
+		{"no PEM", write("h", 0o600, []byte("hunter2")), "", false},
+		{"not a key", write("i", 0o600, block("PRIVATE KEY", []byte("hunter2"))), "", false},
+		{"public JWK", write("j", 0o600, []byte(`{"kty":"EC"}`)), "", false},
+	} {
+		s, err := LoadSigner(tc.ref, "")
+		if tc.alg == "" && (fault.KindOf(err) != fault.Config || strings.Contains(err.Error(), "hunter2")) {
+			t.Errorf("%s: %v", tc.name, err)
+		}
+		if tc.alg != "" && (err != nil || s.Key().Alg != tc.alg || len(s.Key().KeyID) != 43) {
+			t.Errorf("%s: %v", tc.name, err)
+		}
+		if _, err := LoadDPoPKey(tc.ref); (err == nil) != tc.good4Proof || err != nil && fault.KindOf(err) != fault.Config {
+			t.Errorf("%s as a DPoP key: %v", tc.name, err)
+		}
 	}
 }

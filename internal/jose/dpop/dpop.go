@@ -22,6 +22,10 @@ var (
 	ErrUseNonce     = errors.New("DPoP nonce required")
 )
 
+// ErrWrongKey is wrapped, beside ErrInvalidProof, by the refusal of a good proof
+// made with another key than Check.JKT names.
+var ErrWrongKey = errors.New("proof is by another key")
+
 // Type is the typ of a proof.
 const Type = "dpop+jwt"
 

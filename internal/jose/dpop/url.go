@@ -7,7 +7,7 @@ import (
 
 // sameURL compares htu with the request's URL: RFC 9449 section 4.3 point 9.
 func sameURL(htu, url string) error {
-	if htu == url {
+	if htu == url && htu != "" {
 		return nil
 	}
 	have, err := normalURL(htu)

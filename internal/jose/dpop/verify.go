@@ -101,7 +101,7 @@ func (c Check) judge(p *Proof, claims *jose.Claims) error {
 		return err
 	}
 	if c.JKT != "" && p.JKT != c.JKT {
-		return invalid("key has thumbprint %s, need %s", p.JKT, c.JKT)
+		return invalid("%w: thumbprint %s, need %s", ErrWrongKey, p.JKT, c.JKT)
 	}
 	var nonce string
 	if _, err := claims.Decode("nonce", &nonce); err != nil {
@@ -138,7 +138,7 @@ func required(claims *jose.Claims, name string) (string, error) {
 	if err != nil {
 		return "", invalid("%w", err)
 	}
-	if !present {
+	if !present || s == "" {
 		return "", invalid("no %s", name)
 	}
 	return s, nil
