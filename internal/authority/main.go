@@ -61,7 +61,7 @@ func run(args, environ []string, stdout, stderr io.Writer) error {
 	}
 	level := new(slog.LevelVar)
 	getenv := func(name string) string { return lookup(environ, name) }
-	log := obs.NewLogger(stderr, obs.Format(getenv, terminal(stderr)), level).With("service", "stella-authority", "replica", cfg.Replica)
+	log := obs.NewLogger(stderr, obs.Format(getenv, terminal(stderr)), level).With("replica", cfg.Replica)
 	s, err := New(cfg, Deps{Reload: load, Log: log, Level: level})
 	if err != nil {
 		return err

@@ -24,7 +24,7 @@ type Lifetimes struct {
 
 // Compressed makes a whole rotation take about twelve seconds.
 func Compressed() Lifetimes {
-	return Lifetimes{Cache: 2 * time.Second, Skew: time.Second, Lease: time.Second, Poll: 200 * time.Millisecond, Token: 4 * time.Second}
+	return Lifetimes{Cache: 2 * time.Second, Skew: time.Second, Lease: time.Second, Poll: 200 * time.Millisecond, Token: 5 * time.Second}
 }
 
 // Matures is how long after its publication a key may sign.

@@ -32,6 +32,12 @@ const readyWithin = 60 * time.Second
 // Start starts cmd and waits until it says READY=1. Its output goes to a file
 // in dir; NOTIFY_SOCKET is set for it.
 func Start(ctx context.Context, dir, name string, cmd *exec.Cmd) (*Process, error) {
+	return StartWith(ctx, dir, name, cmd, nil)
+}
+
+// StartWith is Start with another place for standard output; nil means the
+// file in dir.
+func StartWith(ctx context.Context, dir, name string, cmd *exec.Cmd, stdout *os.File) (*Process, error) {
 	// A socket path has at most 108 bytes, so it cannot live in dir.
 	sockDir, err := os.MkdirTemp("", "n")
 	if err != nil {
@@ -54,6 +60,9 @@ func Start(ctx context.Context, dir, name string, cmd *exec.Cmd) (*Process, erro
 	}
 	cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+addr.Name)
 	cmd.Stdout, cmd.Stderr = log, log
+	if stdout != nil {
+		cmd.Stdout = stdout
+	}
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("starting %s: %w", name, err)
 	}

@@ -66,7 +66,8 @@ func merge(seen []store.Sighting, required []Point) []keyring.Vantage {
 		v.Name, v.URL, v.Required = p.Name, p.URL, true
 		byName[p.Name] = v
 	}
-	all := slices.SortedFunc(maps.Values(byName), func(x, y keyring.Vantage) int { return cmp.Compare(x.Name, y.Name) })
+	all := slices.AppendSeq(make([]keyring.Vantage, 0, len(byName)), maps.Values(byName))
+	slices.SortFunc(all, func(x, y keyring.Vantage) int { return cmp.Compare(x.Name, y.Name) })
 	for i := range all {
 		if all[i].Since == nil {
 			all[i].Since = map[string]time.Time{}

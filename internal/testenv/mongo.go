@@ -1,0 +1,108 @@
+package testenv
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/FerretDB/FerretDB/ferretdb"
+)
+
+// MongoURIEnv names the variable that makes tests use a real MongoDB server
+// instead of the embedded one.
+const MongoURIEnv = "STELLA_TEST_MONGO_URI"
+
+// MongoServer is an embedded server that speaks the MongoDB wire protocol
+// (FerretDB on SQLite). Its updates are not atomic; inserts under a unique key
+// and deletes are.
+type MongoServer struct {
+	addr string
+	stop context.CancelFunc
+	done chan struct{}
+}
+
+// StartMongo starts a server on addr ("127.0.0.1:0" takes any free port). Its
+// data lives in dir, which must exist, or in memory when dir is empty.
+func StartMongo(addr, dir string) (*MongoServer, error) {
+	at := "file:./?mode=memory"
+	if dir != "" {
+		at = "file:" + strings.TrimSuffix(dir, "/") + "/"
+	}
+	f, err := ferretdb.New(&ferretdb.Config{
+		Listener:  ferretdb.ListenerConfig{TCP: addr},
+		Handler:   "sqlite",
+		SQLiteURL: at,
+		Logger:    slog.New(slog.NewTextHandler(io.Discard, nil)),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("starting the embedded database: %w", err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	m := &MongoServer{stop: stop, done: make(chan struct{})}
+	go func() {
+		defer close(m.done)
+		_ = f.Run(ctx) // ends with ctx; a failure shows as refused connections
+	}()
+	u, err := url.Parse(f.MongoDBURI())
+	if err != nil {
+		stop()
+		return nil, fmt.Errorf("starting the embedded database: %w", err)
+	}
+	m.addr = u.Host
+	return m, m.wait()
+}
+
+// wait returns once the server accepts connections.
+func (m *MongoServer) wait() error {
+	for range 200 {
+		conn, err := net.DialTimeout("tcp", m.addr, time.Second)
+		if err == nil {
+			return conn.Close()
+		}
+		select {
+		case <-m.done:
+			return errors.New("starting the embedded database: it ended at once")
+		case <-time.After(10 * time.Millisecond): // no readiness signal in the embedded package
+		}
+	}
+	m.Stop()
+	return errors.New("starting the embedded database: it does not accept connections")
+}
+
+// Addr returns host:port of the server.
+func (m *MongoServer) Addr() string { return m.addr }
+
+// URI returns the connection string of the server.
+func (m *MongoServer) URI() string { return "mongodb://" + m.addr + "/" }
+
+// Stop ends the server and waits for its end. It may be called twice.
+func (m *MongoServer) Stop() {
+	m.stop()
+	<-m.done
+}
+
+// Mongo returns the connection string of a server for this test, embedded
+// unless MongoURIEnv names a real one, and a database name that no other test
+// uses.
+func Mongo(t testing.TB) (uri, database string) {
+	t.Helper()
+	database = "stella_test_" + strings.ToLower(rand.Text()[:12])
+	if uri := os.Getenv(MongoURIEnv); uri != "" {
+		return uri, database
+	}
+	m, err := StartMongo("127.0.0.1:0", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(m.Stop)
+	return m.URI(), database
+}
