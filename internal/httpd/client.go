@@ -18,7 +18,8 @@ type ClientOptions struct {
 	CAFile    string        // trust these CAs alone; "" for the system's
 	CertFile  string        // client certificate for mTLS, with KeyFile
 	KeyFile   string
-	AllowHTTP bool // plain http:// URLs; for tests and loopback
+	AllowHTTP bool // plain http:// URLs to any host
+	Loopback  bool // plain http:// URLs to loopback addresses and localhost
 }
 
 const (
@@ -62,7 +63,7 @@ func Client(o ClientOptions) (*http.Client, error) {
 	}
 	return &http.Client{
 		Timeout:       o.Timeout,
-		Transport:     &guard{next: transport, allowHTTP: o.AllowHTTP, agent: "stella/" + buildinfo.Read().Version},
+		Transport:     &guard{next: transport, allowHTTP: o.AllowHTTP, loopback: o.Loopback, agent: "stella/" + buildinfo.Read().Version},
 		CheckRedirect: sameOrigin,
 	}, nil
 }
@@ -71,12 +72,24 @@ func Client(o ClientOptions) (*http.Client, error) {
 type guard struct {
 	next      *http.Transport
 	allowHTTP bool
+	loopback  bool
 	agent     string
+}
+
+func (g *guard) allows(u *url.URL) bool {
+	switch u.Scheme {
+	case "https":
+		return true
+	case "http":
+		ip := net.ParseIP(u.Hostname())
+		return g.allowHTTP || g.loopback && (u.Hostname() == "localhost" || ip != nil && ip.IsLoopback())
+	}
+	return false
 }
 
 // RoundTrip implements http.RoundTripper.
 func (g *guard) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.URL.Scheme != "https" && !(g.allowHTTP && r.URL.Scheme == "http") {
+	if !g.allows(r.URL) {
 		return nil, fault.Errorf(fault.Config, "refusing %s://%s: only https is allowed", r.URL.Scheme, r.URL.Host)
 	}
 	if r.Header.Get("User-Agent") == "" {

@@ -13,6 +13,8 @@ import (
 type Point struct {
 	Name string
 	URL  string // https, http, file or a path
+	// Getter asks for the URL; each place may have CAs of its own.
+	Getter Getter
 	// Optional points may answer 404; they are then absent and do not count.
 	Optional bool
 }
@@ -55,11 +57,11 @@ type Comparison struct {
 // Compare fetches all points at once and compares each with the first, by
 // kid, thumbprint and status; the order of keys and further members do not
 // matter. It fails only when ctx ends or offline mode forbids asking; see Err for the verdict.
-func Compare(ctx context.Context, g Getter, points []Point) (*Comparison, error) {
+func Compare(ctx context.Context, points []Point) (*Comparison, error) {
 	c := &Comparison{Points: make([]Seen, len(points))}
 	var wg sync.WaitGroup
 	for i, p := range points {
-		wg.Go(func() { c.Points[i] = look(ctx, g, p) })
+		wg.Go(func() { c.Points[i] = look(ctx, p) })
 	}
 	wg.Wait()
 	if ctx.Err() != nil {
@@ -80,9 +82,9 @@ func Compare(ctx context.Context, g Getter, points []Point) (*Comparison, error)
 	return c, nil
 }
 
-func look(ctx context.Context, g Getter, p Point) Seen {
+func look(ctx context.Context, p Point) Seen {
 	s := Seen{Point: p, State: Same}
-	d, err := Load(ctx, g, p.URL, nil)
+	d, err := Load(ctx, p.Getter, p.URL, nil)
 	if err == nil {
 		s.HTTP = d.HTTP
 		var keys []rawKey

@@ -37,6 +37,13 @@ func serves(status int, body []byte) func(http.Header) (*oauth.Answer, error) {
 	}
 }
 
+func compareWith(ctx context.Context, g places, points []Point) (*Comparison, error) {
+	for i := range points {
+		points[i].Getter = g
+	}
+	return Compare(ctx, points)
+}
+
 func TestCompare(t *testing.T) {
 	a, b := ecKey(t, "a"), ecKey(t, "b")
 	ref := setOf(t, a, b)
@@ -63,7 +70,7 @@ func TestCompare(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			g := places{"https://ref": serves(200, ref), "https://p": tc.point}
-			c, err := Compare(t.Context(), g, []Point{{Name: "authority", URL: "https://ref"}, {Name: "edge", URL: "https://p"}})
+			c, err := compareWith(t.Context(), g, []Point{{Name: "authority", URL: "https://ref"}, {Name: "edge", URL: "https://p"}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -87,7 +94,7 @@ func TestCompareVerdictOrder(t *testing.T) {
 	g := places{"https://ref": serves(200, ref), "https://other": serves(200, other), "https://html": serves(200, []byte("x")), "https://gone": serves(404, nil)}
 	point := func(url string) Point { return Point{Name: url, URL: url} }
 	verdict := func(points ...Point) fault.Kind {
-		c, err := Compare(t.Context(), g, append([]Point{point("https://ref")}, points...))
+		c, err := compareWith(t.Context(), g, append([]Point{point("https://ref")}, points...))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -115,14 +122,14 @@ func TestCompareFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	g := places{"https://ref": serves(200, ref)}
-	c, err := Compare(t.Context(), g, []Point{{Name: "authority", URL: "https://ref"}, {Name: "airgap", URL: "file://" + path}, {Name: "usb", URL: path}})
+	c, err := compareWith(t.Context(), g, []Point{{Name: "authority", URL: "https://ref"}, {Name: "airgap", URL: "file://" + path}, {Name: "usb", URL: path}})
 	if err != nil || c.Err() != nil {
 		t.Errorf("%v, %v", err, c.Err())
 	}
-	if _, err := Compare(t.Context(), g, []Point{{Name: "bad", URL: "file://host/x"}}); fault.KindOf(err) != fault.Input {
+	if _, err := compareWith(t.Context(), g, []Point{{Name: "bad", URL: "file://host/x"}}); fault.KindOf(err) != fault.Input {
 		t.Errorf("file URL with a host: %v", err)
 	}
-	c, err = Compare(t.Context(), g, []Point{{Name: "authority", URL: "https://ref"}, {Name: "missing", URL: path + ".no"}})
+	c, err = compareWith(t.Context(), g, []Point{{Name: "authority", URL: "https://ref"}, {Name: "missing", URL: path + ".no"}})
 	if err != nil || fault.KindOf(c.Err()) != fault.Transient {
 		t.Errorf("missing file: %v, %v", err, c.Err())
 	}
@@ -132,7 +139,7 @@ func TestCompareCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	stop := errors.New("stop")
 	cancel(stop)
-	if _, err := Compare(ctx, places{}, []Point{{Name: "a", URL: "https://ref"}}); !errors.Is(err, stop) {
+	if _, err := compareWith(ctx, places{}, []Point{{Name: "a", URL: "https://ref"}}); !errors.Is(err, stop) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -193,16 +193,29 @@ func TestLastGoodTokenStays(t *testing.T) {
 	cfg, first := cached(t, f)
 	before, _ := os.ReadFile(tokenFile(t, cfg))
 	f.set(func(f *fakeAuthority) { f.down = true })
-	now := first.ExpiresAt.Add(-5 * time.Second)
+	now := first.ExpiresAt.Add(-11 * time.Second)
 	cfg.Now = func() time.Time { return now }
 	var r recorder
 	cfg.Events = r.add
-	tok, err := mustNew(t, cfg).Token(t.Context())
+	c := mustNew(t, cfg)
+	tok, err := c.Token(t.Context())
 	if err != nil || string(tok.AccessToken.Reveal()) != string(first.AccessToken.Reveal()) {
 		t.Fatalf("the last good token is not used: %v", err)
 	}
 	if !strings.Contains(r.texts(EventWarning), "keeping the token") {
 		t.Errorf("not said: %q", r.texts(EventWarning))
+	}
+	for range 3 {
+		tried := f.count("/connect/token")
+		if _, err := c.Token(t.Context()); err != nil || f.count("/connect/token") != tried {
+			t.Errorf("the next refresh came without a pause: %v", err)
+		}
+		now = now.Add(3 * time.Second)
+	}
+	now = now.Add(time.Second) // the pause is over, the token still valid
+	tried := f.count("/connect/token")
+	if _, err := c.Token(t.Context()); err != nil || f.count("/connect/token") == tried {
+		t.Errorf("no refresh after the pause: %v", err)
 	}
 	if _, err := mustNew(t, cfg).Login(t.Context()); fault.KindOf(err) != fault.Transient {
 		t.Errorf("login with the Authority down: %v", err)
@@ -348,11 +361,11 @@ func TestMintIsNotKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := mustNew(t, cfg)
-	minted, err := c.Mint(t.Context(), key)
+	minted, err := c.MintFor(t.Context(), key)
 	if err != nil || minted.JKT == first.JKT {
 		t.Fatalf("%+v, %v", minted, err)
 	}
-	if other, err := c.Mint(t.Context(), nil); err != nil || other.JKT == minted.JKT || other.JKT == first.JKT {
+	if other, err := c.Mint(t.Context()); err != nil || other.JKT == minted.JKT || other.JKT == first.JKT {
 		t.Errorf("%+v, %v", other, err)
 	}
 	if after, _ := os.ReadFile(tokenFile(t, cfg)); string(after) != string(before) {
@@ -362,7 +375,7 @@ func TestMintIsNotKept(t *testing.T) {
 		t.Errorf("the cached token is not used any more: %v", err)
 	}
 	cfg.Bearer = true
-	if _, err := mustNew(t, cfg).Mint(t.Context(), key); fault.KindOf(err) != fault.Input {
+	if _, err := mustNew(t, cfg).MintFor(t.Context(), key); fault.KindOf(err) != fault.Input {
 		t.Errorf("a bearer token with a key: %v", err)
 	}
 }

@@ -27,6 +27,7 @@ const (
 	DefaultMetadataLife   = 5 * time.Minute  // when the answer names no max-age
 	DefaultOffline        = 10 * time.Minute // added to the life of metadata while the issuer is down
 	DefaultLockWait       = time.Minute      // for another process that is refreshing
+	refreshPause          = 10 * time.Second // after a refresh failed in passing, while the token at hand is valid
 	maxMetadataBytes      = 256 << 10
 	maxResponseBytes      = 64 << 10
 	maxTokenBytes         = 16 << 10
@@ -82,6 +83,7 @@ type Client struct {
 
 	tokenSem chan struct{} // held while a token is looked for; a mutex that a context can leave
 	token    *Token        // guarded by tokenSem
+	pauseTo  time.Time     // guarded by tokenSem: no refresh before, while token is valid
 
 	metaSem  chan struct{}
 	metadata *Metadata // guarded by metaSem

@@ -191,7 +191,7 @@ func TestOfflineOpensNoSocket(t *testing.T) {
 	_, err1 := c.Discover(t.Context())
 	_, err2 := c.Token(t.Context())
 	_, err3 := c.Login(t.Context())
-	_, err4 := c.Mint(t.Context(), nil)
+	_, err4 := c.Mint(t.Context())
 	_, err5 := c.Do(req)
 	_, err6 := Fetcher{HTTP: hc, Offline: true}.Get(t.Context(), "https://a.example", nil, 10)
 	_, err7 := c.Revoke(t.Context(), &Token{})

@@ -71,7 +71,7 @@ func transportError(ctx, actx context.Context, c *Client, url string, err error)
 		return known
 	case errors.As(err, &cert):
 		return fault.Errorf(fault.Trust, "the certificate of %s is not trusted: %w", url, cert.Err).
-			Hint("if the Authority has a CA of its own: stella --ca-file FILE …, or set authority.ca_file")
+			Hint("if the Authority has a CA of its own, set authority.ca_file")
 	case actx.Err() != nil:
 		return &passing{err: fmt.Errorf("%s: no whole answer within %s", url, c.cfg.AttemptTimeout)}
 	}

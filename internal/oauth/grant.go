@@ -71,7 +71,7 @@ func (c *Client) postWithNonce(ctx context.Context, endpoint string, form url.Va
 func (c *Client) post(ctx context.Context, endpoint string, base url.Values, key *ecdsa.PrivateKey) (*reply, error) {
 	if c.cfg.Credential == nil {
 		return nil, fault.Errorf(fault.Config, "client %q has no secret and no key", c.cfg.ClientID).
-			Hint("set auth.client_secret or auth.client_key (a reference, never the value)")
+			Hint("set auth.client_secret or auth.private_key (a reference, never the value)")
 	}
 	form := url.Values{}
 	for k, v := range base {

@@ -89,8 +89,7 @@ func checkEndpoint(name, raw string, origins map[string]bool) error {
 		return fault.Errorf(fault.Trust, "the metadata's %s: %w", name, err)
 	}
 	if !origins[originOf(raw)] {
-		return fault.Errorf(fault.Trust, "the metadata's %s lies on another origin, %s", name, originOf(raw)).
-			Hint("if that is right, list it under authority.origins")
+		return fault.Errorf(fault.Trust, "the metadata's %s lies on another origin, %s", name, originOf(raw))
 	}
 	return nil
 }

@@ -120,18 +120,3 @@ func parseECKey(der []byte) (*ecdsa.PrivateKey, error) {
 	}
 	return key, nil
 }
-
-// metadataRecord is the stored form of metadata: the issuer's own bytes, which
-// are judged again whenever they are read.
-type metadataRecord struct {
-	Schema    string          `json:"schema"`
-	Issuer    string          `json:"issuer"`
-	FetchedAt time.Time       `json:"fetched_at"`
-	Life      int64           `json:"life_s"`
-	Metadata  json.RawMessage `json:"metadata"`
-}
-
-func metadataName(issuer string) string {
-	sum := sha256.Sum256([]byte("stella.cache.metadata/v1\x00" + issuer))
-	return hex.EncodeToString(sum[:16]) + ".metadata"
-}

@@ -2,7 +2,6 @@ package oauth
 
 import (
 	"context"
-	"crypto/ecdsa"
 	"fmt"
 	"path/filepath"
 	"time"
@@ -45,26 +44,6 @@ func (c *Client) Login(ctx context.Context) (*Token, error) {
 		leave(c.tokenSem)
 	}
 	return c.obtain(ctx, have)
-}
-
-// Mint fetches a token for one use: it is neither taken from the cache nor
-// stored there. It is bound to key; with a nil key to one that nobody keeps,
-// so that such a token shows what would be granted and is of no other use. A
-// client that asks for bearer tokens gets one, and takes no key.
-func (c *Client) Mint(ctx context.Context, key *ecdsa.PrivateKey) (*Token, error) {
-	if err := c.mayAsk(); err != nil {
-		return nil, err
-	}
-	if key != nil && c.cfg.Bearer {
-		return nil, fault.Errorf(fault.Input, "a bearer token is bound to no key")
-	}
-	if key == nil {
-		var err error
-		if key, err = c.keyFor(nil); err != nil {
-			return nil, err
-		}
-	}
-	return c.grant(ctx, key)
 }
 
 // Cached returns the token in the cache directory, expired or not, without
@@ -120,6 +99,10 @@ func (c *Client) obtain(ctx context.Context, unwanted *Token) (*Token, error) {
 	if c.token == nil {
 		c.token = stored
 	}
+	now := c.cfg.Now()
+	if last := c.token; unwanted == nil && last != nil && last.Valid(now) && now.Before(c.pauseTo) {
+		return last, nil
+	}
 	fresh, err := c.refresh(ctx, unwanted)
 	if err == nil {
 		c.token = fresh
@@ -132,6 +115,7 @@ func (c *Client) obtain(ctx context.Context, unwanted *Token) (*Token, error) {
 	if c.cfg.Offline {
 		return last, nil
 	}
+	c.pauseTo = c.cfg.Now().Add(refreshPause)
 	c.warn(c.cfg.Issuer, "keeping the token that expires at %s; refreshing it: %v", last.ExpiresAt.Format(time.RFC3339), err)
 	return last, nil
 }
@@ -199,29 +183,4 @@ func (c *Client) fetchAndSave(ctx context.Context, d *durable.Dir, stored *Token
 		return nil, fmt.Errorf("storing the token: %w", err)
 	}
 	return fresh, nil
-}
-
-// keyFor keeps the key of an earlier token, so that a cache entry has one key
-// for life; nil for bearer tokens.
-func (c *Client) keyFor(earlier *Token) (*ecdsa.PrivateKey, error) {
-	switch {
-	case c.cfg.Bearer:
-		return nil, nil
-	case earlier != nil && earlier.key != nil:
-		return earlier.key, nil
-	}
-	return newKey()
-}
-
-// static wraps a ready token. Its life is read from it where it is a JWT.
-func (c *Client) static() *Token {
-	t := &Token{AccessToken: c.cfg.StaticToken, Type: TypeBearer, Issuer: c.cfg.Issuer, ClientID: c.cfg.ClientID}
-	if _, claims, err := t.Unverified(); err == nil {
-		t.IssuedAt, t.ExpiresAt = claims.IssuedAt, claims.Expiry
-		var scope string
-		if ok, err := claims.Decode("scope", &scope); ok && err == nil {
-			t.Scopes = normalScopes([]string{scope})
-		}
-	}
-	return t
 }

@@ -39,23 +39,26 @@ type Driver struct {
 	Events func(Event) // nil: nobody listens
 	// Sleep waits; nil means a timer that ends early with ctx.
 	Sleep func(ctx context.Context, d time.Duration) error
+	// Delays are the waits before questions (not changes) are asked again
+	// after a passing failure; nil means 1 s, 2 s, 5 s.
+	Delays []time.Duration
 }
 
 // Options of Rotate and Advance.
 type Options struct {
 	Wait   bool   // go on until nothing is left to do
-	Reason string // recorded with the schedule
+	Force  bool   // Rotate: switch now, whoever may not know the key yet
+	Reason string // recorded with the schedule; required with Force
 }
 
 // Summary is how far a run came.
 type Summary struct {
-	From     string           `json:"from_kid,omitempty"` // the key that was active at the start
-	To       string           `json:"to_kid,omitempty"`   // the key that is active at the end
-	Switched bool             `json:"switched"`
-	Changes  []keyring.Moved  `json:"changes"`
-	Steps    []keyring.Step   `json:"steps"` // what is left
-	Report   *keyring.Report  `json:"report"`
-	Done     []keyring.Action `json:"-"`
+	From     string          `json:"from_kid,omitempty"` // the key that was active at the start
+	To       string          `json:"to_kid,omitempty"`   // the key that is active at the end
+	Switched bool            `json:"switched"`
+	Changes  []keyring.Moved `json:"changes"`
+	Steps    []keyring.Step  `json:"steps"` // what is left
+	Report   *keyring.Report `json:"report"`
 }
 
 // Rotate makes the standby the active key and publishes the next standby. A
@@ -71,6 +74,11 @@ func (d *Driver) Rotate(ctx context.Context, o Options) (*Summary, error) {
 	target, err := d.schedule(ctx, report, o, s)
 	if err != nil {
 		return s, err
+	}
+	if o.Force {
+		if _, err := d.change(ctx, keyring.Request{Action: keyring.Activate, KID: target, Force: true, Reason: o.Reason}, s); err != nil {
+			return s, err
+		}
 	}
 	err = d.run(ctx, o, s)
 	s.Switched = s.To == target
@@ -145,6 +153,10 @@ func (d *Driver) run(ctx context.Context, o Options, s *Summary) error {
 			if errors.Is(err, keyring.ErrConflict) {
 				continue // somebody else did something: look again
 			}
+			if o.Wait && fault.KindOf(err) == fault.Transient && ctx.Err() == nil {
+				d.tell(Event{Type: Warning, Text: err.Error()})
+				continue // done or not: the next look tells, and waits for the Authority
+			}
 			if err != nil {
 				return err
 			}
@@ -179,7 +191,7 @@ func (d *Driver) Change(ctx context.Context, req keyring.Request) (*keyring.Resu
 }
 
 // Status reports the state without changing anything, also no observation.
-func (d *Driver) Status(ctx context.Context) (*keyring.Report, error) { return d.API.Report(ctx) }
+func (d *Driver) Status(ctx context.Context) (*keyring.Report, error) { return d.report(ctx) }
 
 func (d *Driver) change(ctx context.Context, req keyring.Request, s *Summary) (*keyring.Result, error) {
 	r, err := d.API.Change(ctx, req)
@@ -188,7 +200,6 @@ func (d *Driver) change(ctx context.Context, req keyring.Request, s *Summary) (*
 	}
 	s.Changes = append(s.Changes, keyring.Moved{KID: r.KID, From: r.From, To: r.To})
 	s.Changes = append(s.Changes, r.Also...)
-	s.Done = append(s.Done, req.Action)
 	d.tell(Event{Type: Changed, Action: req.Action, KID: r.KID, To: r.To})
 	for _, m := range r.Also {
 		d.tell(Event{Type: Changed, Action: req.Action, KID: m.KID, To: m.To})
@@ -202,7 +213,7 @@ func (d *Driver) change(ctx context.Context, req keyring.Request, s *Summary) (*
 // refresh looks at every vantage point, reports what was seen, and fetches
 // the state that follows from it.
 func (d *Driver) refresh(ctx context.Context) (*keyring.Report, error) {
-	report, err := d.API.Report(ctx)
+	report, err := d.report(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -223,7 +234,37 @@ func (d *Driver) refresh(ctx context.Context) (*keyring.Report, error) {
 	if err := d.API.Observe(ctx, observations(sights)); err != nil {
 		return nil, err
 	}
+	return d.report(ctx)
+}
+
+// report asks for the state, again after a passing failure.
+func (d *Driver) report(ctx context.Context) (*keyring.Report, error) {
+	delays := d.Delays
+	if delays == nil {
+		delays = []time.Duration{time.Second, 2 * time.Second, 5 * time.Second}
+	}
+	for _, delay := range delays {
+		r, err := d.API.Report(ctx)
+		if fault.KindOf(err) != fault.Transient || ctx.Err() != nil {
+			return r, err
+		}
+		d.tell(Event{Type: Warning, Text: fmt.Sprintf("%v; asking again in %s", err, delay)})
+		if err := sleep(ctx, delay); err != nil {
+			return nil, err
+		}
+	}
 	return d.API.Report(ctx)
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-timer.C:
+		return nil
+	}
 }
 
 func (d *Driver) wait(ctx context.Context, step keyring.Step, left time.Duration, report *keyring.Report) error {
@@ -237,14 +278,7 @@ func (d *Driver) wait(ctx context.Context, step keyring.Step, left time.Duration
 	if d.Sleep != nil {
 		return d.Sleep(ctx, left)
 	}
-	timer := time.NewTimer(left)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-timer.C:
-		return nil
-	}
+	return sleep(ctx, left)
 }
 
 func (d *Driver) tell(e Event) {

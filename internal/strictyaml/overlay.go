@@ -36,10 +36,19 @@ func Overlay(prefix string, environ []string, v any) error {
 	return nil
 }
 
-// override is one variable under the prefix.
+// Set sets one value of v, a pointer to a struct, by its path of yaml keys (in
+// any case) and list indexes. Origin ("flag --output", "environment STELLA_X")
+// says where the value comes from and begins every error.
+func Set(origin string, path []string, value string, v any) error {
+	return override{origin: origin, value: value, path: path}.apply("", v)
+}
+
+// override is one value from outside the file.
 type override struct {
-	name, value string
-	path        []string // nil when the name has not the form prefix__segment…
+	name   string // of the variable; "" when it is none
+	origin string // as errors tell it
+	value  string
+	path   []string // nil when the name has not the form prefix__segment…
 }
 
 func overrides(prefix string, environ []string) []override {
@@ -49,7 +58,7 @@ func overrides(prefix string, environ []string) []override {
 		if len(name) <= len(prefix) || !strings.EqualFold(name[:len(prefix)], prefix) || name[len(prefix)] != '_' {
 			continue
 		}
-		o := override{name: name, value: value}
+		o := override{name: name, origin: "environment " + name, value: value}
 		if rest, ok := strings.CutPrefix(name[len(prefix):], "__"); ok && rest != "" {
 			o.path = strings.Split(rest, "__")
 		}
@@ -93,8 +102,8 @@ func (o override) apply(prefix string, v any) error {
 		case at.Kind() == reflect.Slice:
 			n, err := strconv.Atoi(segment)
 			if err != nil || n < 0 || n > at.Len() || n >= maxItems {
-				return fault.Errorf(fault.Config, "environment %s: %q is not an index from 0 to %d",
-					o.name, segment, min(at.Len(), maxItems-1))
+				return fault.Errorf(fault.Config, "%s: %q is not an index from 0 to %d",
+					o.origin, segment, min(at.Len(), maxItems-1))
 			}
 			if n == at.Len() {
 				at.Set(reflect.Append(at, reflect.Zero(at.Type().Elem())))
@@ -136,34 +145,37 @@ func (o override) set(at reflect.Value) error {
 		t = t.Elem()
 	}
 	if k := t.Kind(); !textual(t) && (k == reflect.Struct || k == reflect.Slice || k == reflect.Map) {
-		return fault.Errorf(fault.Config, "environment %s: names a block or a list, not one value", o.name).
-			Hint("set its parts: %s__…", o.name)
+		return fault.Errorf(fault.Config, "%s: names a block or a list, not one value", o.origin).
+			Hint("set its parts, each by its own name")
 	}
 	n := &yaml.Node{Kind: yaml.ScalarNode, Value: o.value}
 	if t.Kind() == reflect.String {
 		n.Tag = "!!str"
 	}
 	if n.ShortTag() == "!!null" { // would leave the field as it is, without a word
-		return fault.Errorf(fault.Config, "environment %s: found no value where %s belongs", o.name, expected(t))
+		return fault.Errorf(fault.Config, "%s: found no value where %s belongs", o.origin, expected(t))
 	}
-	c := checker{name: "environment " + o.name}
+	c := checker{name: o.origin}
 	c.node(n, t, path)
 	if len(c.problems) > 0 {
 		p := c.problems[0]
-		e := fault.Errorf(fault.Config, "environment %s: %s", o.name, p.text)
+		e := fault.Errorf(fault.Config, "%s: %s", o.origin, p.text)
 		if p.hint != "" {
 			e.Hints = append(e.Hints, p.hint)
 		}
 		return e
 	}
 	if err := n.Decode(at.Addr().Interface()); err != nil {
-		return fault.Errorf(fault.Config, "environment %s: found %s where %s belongs", o.name, show(path, o.value), expected(t))
+		return fault.Errorf(fault.Config, "%s: found %s where %s belongs", o.origin, show(path, o.value), expected(t))
 	}
 	return nil
 }
 
 func (o override) unknown(prefix string, v any) error {
-	e := fault.Errorf(fault.Config, "environment %s: unknown name under %s_", o.name, prefix)
+	if o.name == "" {
+		return fault.Errorf(fault.Config, "%s: no such key: %s", o.origin, strings.Join(o.path, "."))
+	}
+	e := fault.Errorf(fault.Config, "%s: unknown name under %s_", o.origin, prefix)
 	allowed := Names(prefix, v)
 	if near := Nearest(strings.ReplaceAll(o.name, "__", "_"), fold(allowed)); near != "" {
 		e = e.Hint("did you mean %s?", allowed[slices.Index(fold(allowed), near)])

@@ -25,18 +25,25 @@ const MongoURIEnv = "STELLA_TEST_MONGO_URI"
 // (FerretDB on SQLite). Its updates are not atomic; inserts under a unique key
 // and deletes are.
 type MongoServer struct {
-	addr string
-	stop context.CancelFunc
-	done chan struct{}
+	addr    string
+	stop    context.CancelFunc
+	done    chan struct{}
+	tempDir string // removed by Stop
 }
 
 // StartMongo starts a server on addr ("127.0.0.1:0" takes any free port). Its
-// data lives in dir, which must exist, or in memory when dir is empty.
-func StartMongo(addr, dir string) (*MongoServer, error) {
-	at := "file:./?mode=memory"
-	if dir != "" {
-		at = "file:" + strings.TrimSuffix(dir, "/") + "/"
+// data lives in dir, which must exist, or in a directory of its own that Stop
+// removes when dir is empty. (FerretDB's in-memory mode is not used: an update
+// there can wait for its own lock until the client gives up.)
+func StartMongo(addr, dir string) (_ *MongoServer, err error) {
+	m := &MongoServer{done: make(chan struct{})}
+	if dir == "" {
+		if dir, err = os.MkdirTemp("", "stella-mongo-"); err != nil {
+			return nil, fmt.Errorf("starting the embedded database: %w", err)
+		}
+		m.tempDir = dir
 	}
+	at := "file:" + strings.TrimSuffix(dir, "/") + "/"
 	f, err := ferretdb.New(&ferretdb.Config{
 		Listener:  ferretdb.ListenerConfig{TCP: addr},
 		Handler:   "sqlite",
@@ -46,15 +53,15 @@ func StartMongo(addr, dir string) (*MongoServer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("starting the embedded database: %w", err)
 	}
-	ctx, stop := context.WithCancel(context.Background())
-	m := &MongoServer{stop: stop, done: make(chan struct{})}
+	var ctx context.Context
+	ctx, m.stop = context.WithCancel(context.Background())
 	go func() {
 		defer close(m.done)
 		_ = f.Run(ctx) // ends with ctx; a failure shows as refused connections
 	}()
 	u, err := url.Parse(f.MongoDBURI())
 	if err != nil {
-		stop()
+		m.Stop()
 		return nil, fmt.Errorf("starting the embedded database: %w", err)
 	}
 	m.addr = u.Host
@@ -88,6 +95,9 @@ func (m *MongoServer) URI() string { return "mongodb://" + m.addr + "/" }
 func (m *MongoServer) Stop() {
 	m.stop()
 	<-m.done
+	if m.tempDir != "" {
+		_ = os.RemoveAll(m.tempDir) // a leftover in the temp directory is harmless
+	}
 }
 
 // Mongo returns the connection string of a server for this test, embedded
@@ -99,7 +109,7 @@ func Mongo(t testing.TB) (uri, database string) {
 	if uri := os.Getenv(MongoURIEnv); uri != "" {
 		return uri, database
 	}
-	m, err := StartMongo("127.0.0.1:0", "")
+	m, err := StartMongo("127.0.0.1:0", t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}

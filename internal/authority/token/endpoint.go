@@ -15,6 +15,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/stella-ops/stella/internal/authority/clients"
@@ -89,9 +90,30 @@ const event = "authority.client_credentials.grant"
 // Endpoint serves POST /token.
 type Endpoint struct {
 	Deps
-	header  map[string]any // of access tokens; never changed
 	dummy   dummyClient
 	buffers bufferPool
+	bound   atomic.Pointer[boundSigner]
+}
+
+// boundSigner is a signer with the header of access tokens already encoded.
+type boundSigner struct {
+	signer *jose.Signer
+	kid    string
+	bound  *jose.Bound
+}
+
+// bind encodes the header once for each signer.
+func (e *Endpoint) bind(signer *jose.Signer) (*boundSigner, error) {
+	if b := e.bound.Load(); b != nil && b.signer == signer {
+		return b, nil
+	}
+	bound, err := signer.Bind(map[string]any{"typ": "at+jwt"})
+	if err != nil {
+		return nil, err
+	}
+	b := &boundSigner{signer, signer.Key().KeyID, bound}
+	e.bound.Store(b)
+	return b, nil
 }
 
 // New makes an Endpoint.
@@ -100,7 +122,7 @@ func New(d Deps) (*Endpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Endpoint{Deps: d, header: map[string]any{"typ": "at+jwt"}, dummy: dummy}, nil
+	return &Endpoint{Deps: d, dummy: dummy}, nil
 }
 
 // ServeHTTP implements http.Handler.
@@ -165,13 +187,17 @@ func (e *Endpoint) serve(r *http.Request) (grant string, out *issuance, err erro
 	if err != nil {
 		return grant, nil, unavailable(err)
 	}
+	bound, err := e.bind(signer)
+	if err != nil {
+		return grant, nil, unavailable(err)
+	}
 	if err := e.use(r.Context(), who, proof); err != nil {
 		return grant, nil, err
 	}
 	if proof != nil {
 		out.jkt = proof.JKT
 	}
-	if err := e.issue(out, signer, set); err != nil {
+	if err := e.issue(out, bound, set); err != nil {
 		return grant, nil, unavailable(err)
 	}
 	return grant, out, nil

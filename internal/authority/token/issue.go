@@ -8,7 +8,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/stella-ops/stella/internal/authority/clients"
-	"github.com/stella-ops/stella/internal/jose"
 )
 
 // issuance is one token in the making.
@@ -27,17 +26,17 @@ type issuance struct {
 
 // issue signs the token and counts it. The count comes first in time: a token
 // that is counted but never reaches its client only delays a retirement.
-func (e *Endpoint) issue(out *issuance, signer *jose.Signer, set *Settings) error {
+func (e *Endpoint) issue(out *issuance, signer *boundSigner, set *Settings) error {
 	out.lifetime = int64(min(set.Lifetime, e.MaxLifetime()) / time.Second)
 	out.jti = rand.Text() // at least 128 random bits
-	out.kid = signer.Key().KeyID
+	out.kid = signer.kid
 	iat := out.now.Unix()
 	buf := e.buffers.get()
 	defer e.buffers.put(buf)
 	buf.Write(out.claims(buf.AvailableBuffer(), set.Issuer, iat))
 	e.Count(Issued{KID: out.kid, Expiry: time.Unix(iat+out.lifetime, 0)})
 	var err error
-	out.token, err = signer.Sign(e.header, buf.Bytes())
+	out.token, err = signer.bound.Sign(buf.Bytes())
 	return err
 }
 

@@ -7,6 +7,8 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
+	"hash"
+	"sync"
 	"time"
 )
 
@@ -26,14 +28,16 @@ const (
 // secret accepts it, no two answers carry the same one, and one of another
 // server is refused.
 type Nonces struct {
-	secret []byte
-	issuer string
 	bucket time.Duration
+	macs   sync.Pool // keyed hashes that are ready for use: keying one costs more than using it
+	prefix []byte
 }
 
 // NewNonces makes Nonces that live at most lifetime and at least half of it.
 func NewNonces(secret []byte, issuer string, lifetime time.Duration) *Nonces {
-	return &Nonces{secret: secret, issuer: issuer, bucket: max(lifetime/2, time.Second)}
+	n := &Nonces{bucket: max(lifetime/2, time.Second), prefix: []byte(nonceLabel + issuer + "\x00")}
+	n.macs.New = func() any { return hmac.New(sha256.New, secret) }
+	return n
 }
 
 var errNonce = errors.New("the nonce is not one of ours or too old")
@@ -72,10 +76,10 @@ func (n *Nonces) at(now time.Time) int64 { return now.UnixNano() / int64(n.bucke
 
 // mac fills the last part of b from the first two.
 func (n *Nonces) mac(b *[nonceLen]byte) {
-	h := hmac.New(sha256.New, n.secret)
-	h.Write([]byte(nonceLabel))
-	h.Write([]byte(n.issuer))
-	h.Write([]byte{0})
+	h, _ := n.macs.Get().(hash.Hash)
+	defer n.macs.Put(h)
+	h.Reset()
+	h.Write(n.prefix)
 	h.Write(b[:8+nonceSalt])
 	var sum [sha256.Size]byte
 	copy(b[8+nonceSalt:], h.Sum(sum[:0]))

@@ -119,7 +119,7 @@ func (s *Store) Once(ctx context.Context, kind, id string, until time.Time) (boo
 	if err := ctx.Err(); err != nil {
 		return false, err
 	}
-	return s.once.add(onceKey{kind, id}, until, s.Now())
+	return s.once.add(newOnceKey(kind, id), until, s.Now())
 }
 
 // SweepOnce implements store.Once.

@@ -1,7 +1,7 @@
 package mem
 
 import (
-	"hash/maphash"
+	"crypto/sha256"
 	"sync"
 	"time"
 
@@ -10,12 +10,18 @@ import (
 
 const onceShards = 64
 
-type onceKey struct{ kind, id string }
+// onceKey is a hash of an identifier: of fixed size whatever the identifier,
+// and without a pointer, so the garbage collector need not look at each.
+type onceKey [16]byte
+
+func newOnceKey(kind, id string) onceKey {
+	sum := sha256.Sum256([]byte(kind + "\x00" + id))
+	return onceKey(sum[:16])
+}
 
 // onceSet is a bounded set of identifiers with an end of life each, sharded so
 // that concurrent token requests do not queue at one lock.
 type onceSet struct {
-	seed   maphash.Seed
 	shards [onceShards]onceShard
 }
 
@@ -27,7 +33,6 @@ type onceShard struct {
 }
 
 func (o *onceSet) init(capacity int) {
-	o.seed = maphash.MakeSeed()
 	for i := range o.shards {
 		o.shards[i].until = map[onceKey]int64{}
 		o.shards[i].limit = (capacity + onceShards - 1) / onceShards
@@ -35,7 +40,7 @@ func (o *onceSet) init(capacity int) {
 }
 
 func (o *onceSet) add(k onceKey, until, now time.Time) (bool, error) {
-	s := &o.shards[maphash.Comparable(o.seed, k)%onceShards]
+	s := &o.shards[k[0]%onceShards]
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, ok := s.until[k]; ok {

@@ -45,8 +45,17 @@ func (s *Store) PutCounts(ctx context.Context, w store.Writer, counts []store.Co
 	return s.replace(ctx, CollWriters, w.Name, writerDoc{w.Name, w.At})
 }
 
+// replace stores a document whole. Of two concurrent first writers one may be
+// told that the id is taken: then there is something to replace.
 func (s *Store) replace(ctx context.Context, coll, id string, doc any) error {
-	if _, err := s.db.Collection(coll).ReplaceOne(ctx, byID(id), doc, options.Replace().SetUpsert(true)); err != nil {
+	var err error
+	for range 3 {
+		_, err = s.db.Collection(coll).ReplaceOne(ctx, byID(id), doc, options.Replace().SetUpsert(true))
+		if !mongo.IsDuplicateKeyError(err) {
+			break
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("replacing a document of %q: %w", coll, err)
 	}
 	return nil

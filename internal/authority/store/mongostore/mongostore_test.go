@@ -38,4 +38,3 @@ func TestOpenRefusesNonsense(t *testing.T) {
 		t.Fatalf("error repeats the connection string: %q", got)
 	}
 }
-

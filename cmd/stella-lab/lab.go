@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/stella-ops/stella/internal/oauth"
+	"github.com/stella-ops/stella/internal/secret"
+	"github.com/stella-ops/stella/internal/testenv"
+)
+
+// lab is the running system and an operator's place in it.
+type lab struct {
+	*testenv.Fleet
+	home   string // the operator's: configuration, token cache
+	config string // stella.yaml
+	load   *oauth.Client
+}
+
+// newLab starts everything below dir; ctx ends it.
+func newLab(ctx context.Context, dir string, l testenv.Lifetimes) (*lab, error) {
+	mongo, err := testenv.StartMongo("127.0.0.1:0", "")
+	if err != nil {
+		return nil, err
+	}
+	context.AfterFunc(ctx, mongo.Stop)
+	fleet, err := testenv.NewFleet(ctx, testenv.FleetOptions{
+		Dir: dir, Lifetimes: l, MongoURI: mongo.URI(), Database: "stella_lab",
+		Authority: func() *exec.Cmd { return as("stella-authority") },
+	})
+	if err != nil {
+		return nil, err
+	}
+	lb := &lab{Fleet: fleet, home: filepath.Join(dir, "operator")}
+	if err := os.Mkdir(lb.home, 0o700); err != nil {
+		return nil, err
+	}
+	return lb, lb.settle(ctx)
+}
+
+// settle registers the clients and writes the operator's configuration.
+func (l *lab) settle(ctx context.Context) error {
+	operator, err := l.Register(ctx, testenv.OperatorID, testenv.OperatorScopes, testenv.AuthorityAPI)
+	if err != nil {
+		return err
+	}
+	load, err := l.Register(ctx, testenv.LoadID, testenv.LoadScope, testenv.LoadAudience)
+	if err != nil {
+		return err
+	}
+	l.config = filepath.Join(l.home, "stella.yaml")
+	conf := fmt.Sprintf(`authority:
+  url: %s
+  ca_file: %s
+auth:
+  client_id: %s
+  client_secret: file:%s
+  scopes: [%s]
+  audience: %s
+  token_cache: %s
+tenant: %s
+`, l.Issuer, l.CA.CertFile, testenv.OperatorID, operator, strings.Join(strings.Fields(testenv.OperatorScopes), ", "),
+		testenv.AuthorityAPI, filepath.Join(l.home, "tokens"), testenv.Tenant)
+	if err := os.WriteFile(l.config, []byte(conf), 0o600); err != nil {
+		return err
+	}
+	l.load, err = oauth.New(oauth.Config{
+		Issuer: l.Issuer, ClientID: testenv.LoadID, HTTP: l.CA.Client(),
+		Credential: oauth.SecretBasic(secret.Ref("file:" + load).Load),
+		Scopes:     []string{testenv.LoadScope}, Audience: testenv.LoadAudience, Tenant: testenv.Tenant,
+		RetryDelays: []time.Duration{},
+	})
+	return err
+}
+
+// mint gets one fresh token for the load client.
+func (l *lab) mint(ctx context.Context) (string, time.Time, error) {
+	t, err := l.load.Mint(ctx)
+	if err != nil {
+		return "", time.Time{}, err
+	}
+	return string(t.AccessToken.Reveal()), t.ExpiresAt, nil
+}
+
+// verifiers are the relying services of the lab, the first two behind the edge.
+func (l *lab) verifiers(ctx context.Context) ([]testenv.Verifier, error) {
+	third, err := testenv.NewGoOIDC(ctx, l.Issuer, testenv.LoadAudience, l.CA.Client())
+	if err != nil {
+		return nil, err
+	}
+	return []testenv.Verifier{
+		testenv.NewOurs("ours, behind the caching edge", l.Issuer, testenv.LoadAudience, l.EdgeURL+"/jwks", l.CA.Client(), 100*time.Millisecond),
+		testenv.NewMaxAgeOnly("reloads only at max-age", l.Issuer, testenv.LoadAudience, l.Issuer+"/jwks", l.CA.Client()),
+		third,
+	}, nil
+}
+
+// environment is what `stella` needs to work against the lab.
+func (l *lab) environment() []string {
+	return []string{"STELLA_CONFIG=" + l.config}
+}

@@ -1,0 +1,170 @@
+package cli
+
+import (
+	"context"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/stella-ops/stella/internal/fault"
+	"github.com/stella-ops/stella/internal/keyring"
+	"github.com/stella-ops/stella/internal/rotate"
+	"github.com/stella-ops/stella/internal/ui"
+)
+
+const rotateLong = `Rotates the Authority's signing key so that no verifier rejects a token that it
+should accept: makes the standby the active key, publishes the next standby,
+and later retires the old key.
+
+A key signs only after every vantage point has served it for one full cache
+lifetime, and goes only when all that it signed has expired. What may be done
+now is done; the rest is left to 'stella auth rotate advance', which belongs
+into a timer, or is waited for with --wait. A run that was cut short is
+continued by the next; nothing needs to be cleaned up.
+
+Without --wait the command ends with 23 when the switch itself is not allowed
+yet, and tells from when on.`
+
+type rotateOptions struct {
+	wait    bool
+	timeout time.Duration
+	force   bool
+	reason  string
+	dryRun  bool
+	upstreamOptions
+}
+
+func (o *rotateOptions) addFlags(f *pflag.FlagSet) {
+	f.BoolVar(&o.wait, "wait", false, "wait for each step until the old key is retired")
+	f.DurationVar(&o.timeout, "timeout", 0, "with --wait: end with exit code 23 after this `DURATION`")
+	f.BoolVar(&o.force, "force", false, "switch now, though some verifiers may reject new tokens for a while")
+	f.StringVar(&o.reason, "reason", "", "why, for the key history; required with --force")
+	f.BoolVar(&o.dryRun, "dry-run", false, "tell what would be done and when; change nothing")
+	o.upstreamOptions.addFlags(f)
+}
+
+func newRotateCmd(app *App) *cobra.Command {
+	var o rotateOptions
+	r := &rotateShared{}
+	cmd := &cobra.Command{
+		Use:   "rotate",
+		Short: "Rotate the Authority's signing key without a rejected token",
+		Long: long(rotateLong, fault.Denied, fault.NotFound, fault.Offline, fault.Transient, fault.Trust, fault.Order,
+			fault.Partial, fault.Locked, fault.Config),
+		Example: `  stella auth rotate plan
+  stella auth rotate --wait
+  stella auth rotate --force --reason 'tabletop exercise'`,
+		Args:              noWords,
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE:              func(cmd *cobra.Command, _ []string) error { return runRotate(cmd.Context(), app, r, o) },
+	}
+	o.addFlags(cmd.Flags())
+	r.addFlags(cmd.PersistentFlags())
+	cmd.AddCommand(newRotatePlanCmd(app, r), newRotateStatusCmd(app, r), newRotateAdvanceCmd(app, r), newRotateForgetCmd(app, r))
+	for _, c := range changeCommands() {
+		cmd.AddCommand(newChangeCmd(app, r, c))
+	}
+	return cmd
+}
+
+// noWords is cobra.NoArgs for a command that has children: a word that is no
+// child is an unknown command.
+func noWords(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return unknownCommand(cmd, args[0])
+	}
+	return nil
+}
+
+func runRotate(ctx context.Context, app *App, r *rotateShared, o rotateOptions) error {
+	switch {
+	case o.force && o.reason == "":
+		return fault.Errorf(fault.Input, "--force needs a reason: it is recorded in the key history").Hint("add --reason 'why'")
+	case o.timeout != 0 && !o.wait:
+		return fault.Errorf(fault.Input, "--timeout is for --wait")
+	case o.timeout < 0:
+		return fault.Errorf(fault.Input, "--timeout: %s is negative", o.timeout)
+	}
+	d, err := r.driver(app, true)
+	if err != nil {
+		return err
+	}
+	if o.keyID != "" {
+		return runUpstream(ctx, app, d, o)
+	}
+	if o.dryRun {
+		return runPlan(ctx, app, d)
+	}
+	return drive(ctx, app, d, "stella.auth.rotate/v1", o.timeout, func(ctx context.Context) (*rotate.Summary, error) {
+		return d.Rotate(ctx, rotate.Options{Wait: o.wait, Force: o.force, Reason: o.reason})
+	})
+}
+
+// drive runs one long operation under the lock, with its events shown.
+func drive(ctx context.Context, app *App, d *driver, schema string, timeout time.Duration, run func(context.Context) (*rotate.Summary, error)) error {
+	l, err := d.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = l.Release() }()
+	if timeout > 0 {
+		late := fault.Errorf(fault.Partial, "not finished within %s; the rest is left to advance", timeout).
+			Hint("next: stella auth rotate advance")
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, timeout, late)
+		defer cancel()
+	}
+	events := app.Streams.Events(schema)
+	defer events.Close()
+	watch(d, app.Streams, events)
+	if err := events.Emit(ui.Started, map[string]string{"issuer": d.API.Base}, ""); err != nil {
+		return err
+	}
+	s, err := run(ctx)
+	if s == nil || s.Report == nil {
+		return err
+	}
+	var shown error
+	if app.Streams.Format == ui.JSON {
+		shown = events.Emit(ui.Summary, s, "")
+	} else {
+		events.Close()
+		shown = app.Streams.Render(schema, s, func(p *ui.Page) { summaryPage(p, s) })
+	}
+	if err == nil {
+		err = shown
+	}
+	return err
+}
+
+// watch shows what the driver does, and how long it waits.
+func watch(d *driver, s *ui.Streams, events *ui.Events) {
+	line := s.Line()
+	var waiting rotate.Event
+	d.Events = func(e rotate.Event) {
+		switch e.Type {
+		case rotate.Changed:
+			text := moved(keyring.Moved{KID: e.KID, From: "", To: e.To})
+			if e.Action != keyring.Stage {
+				text = e.KID + ": " + string(e.To)
+			}
+			_ = events.Emit(ui.Item, map[string]any{"action": e.Action, "kid": e.KID, "to": e.To}, text)
+		case rotate.Warning:
+			_ = events.Emit(ui.Warning, map[string]any{"message": e.Text}, e.Text)
+		case rotate.Waiting:
+			waiting = e
+			_ = events.Emit(ui.Progress, map[string]any{"waiting_for": e.Action, "kid": e.KID, "not_before": e.Until, "blocked": e.Text}, "")
+		}
+	}
+	d.Sleep = func(ctx context.Context, wait time.Duration) error {
+		e, began := waiting, s.Now()
+		return line.Countdown(ctx, began.Add(wait), func(time.Duration) string {
+			text := string(e.Action) + " " + e.KID
+			if e.Text != "" {
+				return text + " is blocked: " + e.Text
+			}
+			return text + " in " + max(e.Left-s.Now().Sub(began), 0).Round(time.Second).String()
+		})
+	}
+}
