@@ -24,19 +24,22 @@ type lab struct {
 
 // newLab starts everything below dir; ctx ends it.
 func newLab(ctx context.Context, dir string, l testenv.Lifetimes) (*lab, error) {
+	return newLabWith(ctx, testenv.FleetOptions{Dir: dir, Lifetimes: l})
+}
+
+func newLabWith(ctx context.Context, o testenv.FleetOptions) (*lab, error) {
 	mongo, err := testenv.StartMongo("127.0.0.1:0", "")
 	if err != nil {
 		return nil, err
 	}
 	context.AfterFunc(ctx, mongo.Stop)
-	fleet, err := testenv.NewFleet(ctx, testenv.FleetOptions{
-		Dir: dir, Lifetimes: l, MongoURI: mongo.URI(), Database: "stella_lab",
-		Authority: func() *exec.Cmd { return as("stella-authority") },
-	})
+	o.MongoURI, o.Database = mongo.URI(), "stella_lab"
+	o.Authority = func() *exec.Cmd { return as("stella-authority") }
+	fleet, err := testenv.NewFleet(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	lb := &lab{Fleet: fleet, home: filepath.Join(dir, "operator")}
+	lb := &lab{Fleet: fleet, home: filepath.Join(o.Dir, "operator")}
 	if err := os.Mkdir(lb.home, 0o700); err != nil {
 		return nil, err
 	}
@@ -64,8 +67,9 @@ auth:
   audience: %s
   token_cache: %s
 tenant: %s
-`, l.Issuer, l.CA.CertFile, testenv.OperatorID, operator, strings.Join(strings.Fields(testenv.OperatorScopes), ", "),
-		testenv.AuthorityAPI, filepath.Join(l.home, "tokens"), testenv.Tenant)
+vantage_points:
+%s`, l.Issuer, l.CA.CertFile, testenv.OperatorID, operator, strings.Join(strings.Fields(testenv.OperatorScopes), ", "),
+		testenv.AuthorityAPI, filepath.Join(l.home, "tokens"), testenv.Tenant, l.points())
 	if err := os.WriteFile(l.config, []byte(conf), 0o600); err != nil {
 		return err
 	}
@@ -76,6 +80,16 @@ tenant: %s
 		RetryDelays: []time.Duration{},
 	})
 	return err
+}
+
+// points lists the places that serve the key set, for the configuration.
+func (l *lab) points() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "  - {name: edge, url: %s/jwks, ca_file: %s}\n", l.EdgeURL, l.CA.CertFile)
+	for i := range l.Replicas {
+		fmt.Fprintf(&b, "  - {name: %s, url: %s/jwks, ca_file: %s}\n", testenv.ReplicaName(i), l.Replica(i).URL(), l.CA.CertFile)
+	}
+	return b.String()
 }
 
 // mint gets one fresh token for the load client.

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/stella-ops/stella/internal/keyring"
@@ -122,38 +124,107 @@ func (t *tourist) emergency(ctx context.Context) error {
 	}
 	t.proved("a taint switches at once, to a key that every verifier knows", "%d ms, %s → %s, %d tokens judged, 0 rejected",
 		took.Milliseconds(), old, activeKID(report), f.Minted)
-	return t.revoke(ctx, old)
+	return t.revoke(ctx, activeKID(report))
 }
 
+// revoke: a token of a key that is tainted and revoked is refused by verifiers
+// that are connected, within one cache lifetime, though it has not expired.
 func (t *tourist) revoke(ctx context.Context, kid string) error {
+	if err := t.matured(ctx); err != nil {
+		return err
+	}
+	token, expires, err := t.mint(ctx)
+	if err != nil {
+		return err
+	}
 	verifiers, err := t.verifiers(ctx)
-	if err != nil {
-		return err
-	}
-	if _, err := t.stella(ctx, 0, "auth", "rotate", "revoke", kid, "--reason", "laptop stolen"); err != nil {
-		return err
-	}
-	// A verifier that comes now must not know the key any more.
-	report, err := t.report(ctx)
-	if err != nil {
-		return err
-	}
-	for _, k := range report.Keys {
-		if k.KID == kid && k.InSet() {
-			return fmt.Errorf("key %s is %s and still in the set", kid, k.State)
-		}
-	}
-	token, _, err := t.mint(ctx)
 	if err != nil {
 		return err
 	}
 	for _, v := range verifiers {
 		if err := v.Verify(ctx, token); err != nil {
-			return fmt.Errorf("after the revocation, %s refuses a good token: %w", v.Name(), err)
+			return fmt.Errorf("control: %s refuses a good token: %w", v.Name(), err)
 		}
 	}
-	t.proved("a revoked key is gone from the set at once", "%d keys left, new tokens verify", len(report.Keys))
-	return nil
+	for _, args := range [][]string{{"taint"}, {"revoke", kid}} {
+		if _, err := t.stella(ctx, 0, append(append([]string{"auth", "rotate"}, args...), "--reason", "laptop stolen")...); err != nil {
+			return err
+		}
+	}
+	// go-oidc keeps a key that it once knew until it meets an unknown one, so
+	// it is not among those that can be told; docs/formats/lifecycle-api.md.
+	within, err := refused(ctx, token, expires, verifiers[:2])
+	if err != nil {
+		return err
+	}
+	t.proved("a revoked key's live token is refused by connected verifiers", "after %.1f s; the cache lifetime is %.0f s, the token had %.1f s left",
+		within.Seconds(), t.Lifetimes.Cache.Seconds(), time.Until(expires).Seconds())
+	return t.agree(ctx)
+}
+
+// matured waits until the standby may be activated, as status says.
+func (t *tourist) matured(ctx context.Context) error {
+	for {
+		if _, err := t.quiet(ctx, "auth", "rotate", "advance"); err != nil {
+			return err
+		}
+		r, err := t.report(ctx)
+		if err != nil {
+			return err
+		}
+		for _, s := range r.Steps {
+			if s.Action == keyring.Activate && !s.NotBefore.After(r.Now) {
+				return nil
+			}
+		}
+		if err := pause(ctx, 200*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+// refused polls until every verifier refuses the token, which must not have
+// expired by then, and returns how long that took.
+func refused(ctx context.Context, token string, expires time.Time, verifiers []testenv.Verifier) (time.Duration, error) {
+	began := time.Now()
+	for _, v := range verifiers {
+		for v.Verify(ctx, token) == nil {
+			if err := pause(ctx, 20*time.Millisecond); err != nil {
+				return 0, err
+			}
+		}
+		if !time.Now().Before(expires) {
+			return 0, fmt.Errorf("%s accepted a token of a revoked key until it expired", v.Name())
+		}
+	}
+	return time.Since(began), nil
+}
+
+// agree waits until every place serves the same keys, at most one cache
+// lifetime and a second.
+func (t *tourist) agree(ctx context.Context) error {
+	deadline := time.Now().Add(t.Lifetimes.Cache + time.Second)
+	for {
+		if _, err := t.quiet(ctx, "auth", "jwks", "verify"); err == nil {
+			return nil
+		} else if time.Now().After(deadline) {
+			return err
+		}
+		if err := pause(ctx, 100*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-timer.C:
+		return nil
+	}
 }
 
 func (t *tourist) leave(ctx context.Context) error {
@@ -183,15 +254,25 @@ func (t *tourist) change(ctx context.Context, args ...string) (string, error) {
 }
 
 // report reads the keyring as an operator's script would.
-func (t *tourist) report(ctx context.Context) (*keyring.Report, error) {
-	cmd := as("stella", "auth", "rotate", "status", "--output", "json")
-	cmd.Env = append(cmd.Env, t.environment()...)
-	out, err := cmd.Output()
+func (l *lab) report(ctx context.Context) (*keyring.Report, error) {
+	out, err := l.quiet(ctx, "auth", "rotate", "status", "--output", "json")
 	if err != nil {
-		return nil, fmt.Errorf("stella auth rotate status: %w", err)
+		return nil, err
 	}
 	var r keyring.Report
 	return &r, json.Unmarshal(out, &r)
+}
+
+// quiet runs stella without showing it.
+func (l *lab) quiet(ctx context.Context, args ...string) ([]byte, error) {
+	cmd := as("stella", args...)
+	cmd.Env = append(cmd.Env, l.environment()...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := runUntil(ctx, cmd); err != nil {
+		return stdout.Bytes(), fmt.Errorf("stella %s: %w: %s", strings.Join(args, " "), err, stderr.String())
+	}
+	return stdout.Bytes(), nil
 }
 
 func activeKID(r *keyring.Report) string {

@@ -60,8 +60,7 @@ func (t *tourist) stella(ctx context.Context, want int, args ...string) (string,
 	var stdout bytes.Buffer
 	cmd.Stdout = io.MultiWriter(&stdout, t.out)
 	cmd.Stderr = t.out
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	err := run1(ctx, cmd)
+	err := runUntil(ctx, cmd)
 	code := 0
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
 		code = exit.ExitCode()
@@ -77,9 +76,8 @@ func (t *tourist) stella(ctx context.Context, want int, args ...string) (string,
 	return stdout.String(), nil
 }
 
-// run1 runs cmd and passes the end of ctx on as an interrupt.
-func run1(ctx context.Context, cmd *exec.Cmd) error {
-	cmd.Cancel = nil
+// runUntil runs cmd and passes the end of ctx on as an interrupt.
+func runUntil(ctx context.Context, cmd *exec.Cmd) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}

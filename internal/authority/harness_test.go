@@ -86,7 +86,6 @@ type replica struct {
 	url    string
 	issuer string
 	http   *http.Client
-	log    *bytes.Buffer
 	stop   func()
 }
 

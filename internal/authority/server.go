@@ -178,6 +178,10 @@ func (s *Server) AdminURL() string { return s.http.AdminURL() }
 // Issuer returns the issuer; only after Listen.
 func (s *Server) Issuer() string { return s.issuer }
 
+// Reload does what SIGHUP does: it takes in certificates and configuration, or
+// logs what is wrong and keeps the old state.
+func (s *Server) Reload(ctx context.Context) { s.http.Reload(ctx) }
+
 // Handler returns the public handler without the listener's own limits and
 // log; only after Listen or Prepare.
 func (s *Server) Handler() http.Handler { return s.handler }

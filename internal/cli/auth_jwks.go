@@ -30,7 +30,7 @@ and given to "jwks lint --against" later.`, fault.NotFound, fault.Offline, fault
 		Example: `  stella auth jwks show
   stella auth jwks show https://edge.example/jwks
   stella auth jwks show --output json > jwks-before.json`,
-		Args:              args(0, 1, "one URL, FILE or -"),
+		Args: args(0, 1, "one URL, FILE or -"),
 		RunE: func(cmd *cobra.Command, args []string) error { return runAuthJWKSShow(cmd.Context(), app, args) },
 	}
 }

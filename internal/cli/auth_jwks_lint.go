@@ -45,7 +45,7 @@ must never name a second key, and an ETag must change with the content.`, fault.
 		Example: `  stella auth jwks lint
   stella auth jwks lint --strict --against jwks-before.json
   stella auth jwks lint - --output json < jwks.json`,
-		Args:              args(0, 1, "one URL, FILE or -"),
+		Args: args(0, 1, "one URL, FILE or -"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runAuthJWKSLint(cmd.Context(), app, opts, args)
 		},

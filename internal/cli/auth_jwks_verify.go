@@ -44,7 +44,7 @@ well; one that is not served is named and does not count as a difference.`, faul
 		Example: `  stella auth jwks verify
   stella auth jwks verify --vantage edge=https://edge.example/jwks --vantage usb=file:///media/usb/jwks.json
   stella auth jwks verify --output json`,
-		Args:              noArgs(),
+		Args: noArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error { return runAuthJWKSVerify(cmd.Context(), app, opts) },
 	}
 	opts.addFlags(cmd.Flags())

@@ -145,9 +145,9 @@ func watch(d *driver, s *ui.Streams, events *ui.Events) {
 	d.Events = func(e rotate.Event) {
 		switch e.Type {
 		case rotate.Changed:
-			text := moved(keyring.Moved{KID: e.KID, From: "", To: e.To})
-			if e.Action != keyring.Stage {
-				text = e.KID + ": " + string(e.To)
+			text := e.KID + ": " + string(e.To)
+			if e.Action == keyring.Schedule {
+				text = e.KID + ": scheduled for activation"
 			}
 			_ = events.Emit(ui.Item, map[string]any{"action": e.Action, "kid": e.KID, "to": e.To}, text)
 		case rotate.Warning:

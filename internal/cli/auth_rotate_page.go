@@ -134,9 +134,6 @@ func summaryPage(p *ui.Page, s *rotate.Summary) {
 	default:
 		p.Line("%d changes; %s signs", len(s.Changes), orNone(s.To))
 	}
-	for _, c := range s.Changes {
-		p.Line("  %s", moved(c))
-	}
 	stepsPart(p, s.Steps)
 }
 

@@ -45,7 +45,23 @@ func viewToken(t *oauth.Token, now time.Time) tokenView {
 	if t.JKT != "" {
 		v.Binding = bindingView{Type: "dpop", JKT: t.JKT}
 	}
+	v.fill(t)
 	return v
+}
+
+// fill takes what the configuration left to the Authority from the token
+// itself, where that is a JWT.
+func (v *tokenView) fill(t *oauth.Token) {
+	_, claims, err := t.Unverified()
+	if err != nil {
+		return
+	}
+	if v.Tenant == "" {
+		_, _ = claims.Decode("stellaops:tenant", &v.Tenant)
+	}
+	if v.Audience == "" && len(claims.Audience) == 1 {
+		v.Audience = claims.Audience[0]
+	}
 }
 
 // pairs is the text form of v.

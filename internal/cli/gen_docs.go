@@ -67,7 +67,7 @@ func configDoc() []byte {
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", k.Key, env, cell(k.Type), code(k.Default), cell(k.Doc))
 	}
 	b.WriteString(`
-These variables are read too:
+A variable that is set to nothing counts as not set. These are read too:
 
 | variable | meaning |
 |---|---|

@@ -63,16 +63,20 @@ func KindOf(err error) Kind {
 	return Unclassified
 }
 
-// HintsOf collects the hints of every *Error in err's chain, outermost first.
+// HintsOf collects the hints of every *Error in err's tree, outermost first
+// and joined errors in their order.
 func HintsOf(err error) []string {
 	var hints []string
-	for err != nil {
-		var e *Error
-		if !errors.As(err, &e) {
-			break
-		}
+	if e, ok := err.(*Error); ok && e != nil {
 		hints = append(hints, e.Hints...)
-		err = e.Err
+	}
+	switch e := err.(type) {
+	case interface{ Unwrap() error }:
+		hints = append(hints, HintsOf(e.Unwrap())...)
+	case interface{ Unwrap() []error }:
+		for _, sub := range e.Unwrap() {
+			hints = append(hints, HintsOf(sub)...)
+		}
 	}
 	return hints
 }

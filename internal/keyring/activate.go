@@ -37,14 +37,12 @@ func (r *Ring) gate(k *Key, vantage []Vantage, now time.Time) error {
 	lag := r.Lagging(k, vantage, now)
 	if len(lag) > 0 {
 		e := &OrderError{Next: next}
-		var texts []string
 		for _, l := range lag {
-			texts = append(texts, l.Text)
 			e.Lagging = append(e.Lagging, l.Name)
 			e.Earliest = later(e.Earliest, l.Until)
 		}
 		e.Earliest = later(e.Earliest, r.Matures(k))
-		e.Message = fmt.Sprintf("activate: key %s is not known everywhere: %s", k.KID, strings.Join(texts, "; "))
+		e.Message = fmt.Sprintf("activate: key %s is not known everywhere: %s", k.KID, lagText(lag))
 		return e
 	}
 	if due := r.Matures(k); due.After(now) {
@@ -61,8 +59,8 @@ func (r *Ring) gate(k *Key, vantage []Vantage, now time.Time) error {
 // Lag is a vantage point that stands in the way of an activation.
 type Lag struct {
 	Name  string
-	Until time.Time // when it would be out of the way, as far as is known
-	Text  string
+	Until time.Time // when it would be out of the way; zero when time alone does not help
+	Text  string    // what is wrong with it, without its name
 }
 
 // Lagging lists the vantage points that have not served k for one full cache
@@ -75,16 +73,36 @@ func (r *Ring) Lagging(k *Key, vantage []Vantage, now time.Time) []Lag {
 		due := since.Add(cache + r.Policy.Skew.Duration())
 		switch {
 		case v.LastSeen.IsZero():
-			lags = append(lags, Lag{v.Name, time.Time{}, fmt.Sprintf("vantage point %q (%s) has never been looked at", v.Name, v.URL)})
+			lags = append(lags, Lag{v.Name, time.Time{}, "has never been looked at"})
 		case !ok:
-			lags = append(lags, Lag{v.Name, time.Time{}, fmt.Sprintf("vantage point %q (%s) did not serve it at %s", v.Name, v.URL, stamp(v.LastSeen))})
+			lags = append(lags, Lag{v.Name, time.Time{}, "does not serve it (last look " + stamp(v.LastSeen) + ")"})
 		case now.Sub(v.LastSeen) > cache+r.Policy.Skew.Duration():
-			lags = append(lags, Lag{v.Name, time.Time{}, fmt.Sprintf("vantage point %q (%s) was last looked at %s", v.Name, v.URL, stamp(v.LastSeen))})
+			lags = append(lags, Lag{v.Name, time.Time{}, "was last looked at " + stamp(v.LastSeen)})
 		case due.After(now):
-			lags = append(lags, Lag{v.Name, due, fmt.Sprintf("vantage point %q (%s) serves it only since %s", v.Name, v.URL, stamp(since))})
+			lags = append(lags, Lag{v.Name, due, "serves it only since " + stamp(since)})
 		}
 	}
 	return lags
+}
+
+// lagText says what is wrong where, places with the same trouble together.
+func lagText(lags []Lag) string {
+	names := map[string][]string{}
+	var order []string
+	for _, l := range lags {
+		if names[l.Text] == nil {
+			order = append(order, l.Text)
+		}
+		names[l.Text] = append(names[l.Text], fmt.Sprintf("%q", l.Name))
+	}
+	for i, text := range order {
+		noun := "vantage point "
+		if len(names[text]) > 1 {
+			noun = "each of the vantage points "
+		}
+		order[i] = noun + strings.Join(names[text], ", ") + " " + text
+	}
+	return strings.Join(order, "; ")
 }
 
 // taint takes trust from a key. If it is the active one, the key that has been
@@ -129,8 +147,8 @@ func (t *transition) taint() error {
 	k.TaintedAt = t.now
 	if heir != nil {
 		t.promote(heir)
-		for _, l := range t.Lagging(heir, t.c.Vantage, t.now) {
-			t.out.Warnings = append(t.out.Warnings, l.Text)
+		if lags := t.Lagging(heir, t.c.Vantage, t.now); len(lags) > 0 {
+			t.out.Warnings = append(t.out.Warnings, lagText(lags)+": verifiers behind it may reject new tokens for a while")
 		}
 	}
 	return nil

@@ -1,7 +1,6 @@
 package keyring
 
 import (
-	"strings"
 	"time"
 )
 
@@ -48,12 +47,14 @@ func (r *Ring) planActivate(steps []Step, now time.Time, vantage []Vantage) []St
 	case s.Auto:
 		s.Why = "its activation is scheduled"
 	}
-	var blocked []string
+	var blocked []Lag // by something that time alone does not cure
 	for _, l := range r.Lagging(k, vantage, now) {
 		s.NotBefore = later(s.NotBefore, l.Until)
-		blocked = append(blocked, l.Text)
+		if l.Until.IsZero() {
+			blocked = append(blocked, l)
+		}
 	}
-	s.Blocked = strings.Join(blocked, "; ")
+	s.Blocked = lagText(blocked)
 	s.Due = !s.NotBefore.After(now) && s.Blocked == ""
 	return append(steps, s)
 }

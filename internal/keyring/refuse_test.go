@@ -39,7 +39,7 @@ func TestRefusals(t *testing.T) {
 		{name: "activate while a vantage point lags", ring: fresh,
 			bad:  Change{Request: Request{Action: Activate}, Vantage: []Vantage{{Name: "edge", LastSeen: at, Since: map[string]time.Time{"k1": epoch}}}},
 			good: Change{Request: Request{Action: Activate}, Vantage: seen(epoch, at, 0)}, badAt: at, goodAt: at,
-			earliest: at, kind: fault.Order, lagging: "edge", mention: "did not serve it"},
+			earliest: at, kind: fault.Order, lagging: "edge", mention: "does not serve it"},
 		{name: "activate while a vantage point was never looked at", ring: fresh,
 			bad:  Change{Request: Request{Action: Activate}, Vantage: []Vantage{{Name: "edge"}}},
 			good: Change{Request: Request{Action: Activate}, Vantage: seen(epoch, at, 0)}, badAt: at, goodAt: at,

@@ -98,16 +98,36 @@ func Scrub(text string) string {
 	}
 	words := strings.SplitAfter(text, " ")
 	for i, w := range words {
-		if at := strings.Index(w, "eyJ"); at >= 0 && looksLikeJWT(w[at:]) {
-			end := at + strings.IndexFunc(w[at:]+"\"", func(r rune) bool { return !tokenRune(r) })
-			words[i] = w[:at] + redacted + w[end:]
-			continue
-		}
-		if i > 0 && isScheme(words[i-1]) && len(strings.TrimSpace(w)) >= 16 {
+		switch {
+		case i > 0 && isScheme(words[i-1]) && len(strings.TrimSpace(w)) >= 16:
 			words[i] = redacted + w[len(strings.TrimRight(w, " ")):]
+		default:
+			words[i] = scrubJWTs(w)
 		}
 	}
 	return strings.Join(words, "")
+}
+
+func scrubJWTs(word string) string {
+	var b strings.Builder
+	for {
+		at := strings.Index(word, "eyJ")
+		if at < 0 {
+			b.WriteString(word)
+			return b.String()
+		}
+		end := at
+		for end < len(word) && tokenByte(word[end]) {
+			end++
+		}
+		b.WriteString(word[:at])
+		if found := word[at:end]; len(found) >= 20 && strings.Contains(found, ".") {
+			b.WriteString(redacted)
+		} else {
+			b.WriteString(found)
+		}
+		word = word[end:]
+	}
 }
 
 func containsScheme(text string) bool {
@@ -120,11 +140,6 @@ func isScheme(word string) bool {
 	return word == "bearer" || word == "dpop" || word == "basic"
 }
 
-func looksLikeJWT(s string) bool {
-	end := strings.IndexFunc(s+"\"", func(r rune) bool { return !tokenRune(r) })
-	return end >= 20 && strings.Count(s[:end], ".") >= 1
-}
-
-func tokenRune(r rune) bool {
-	return r == '.' || r == '-' || r == '_' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z'
+func tokenByte(c byte) bool {
+	return c == '.' || c == '-' || c == '_' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
 }

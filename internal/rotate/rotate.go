@@ -61,6 +61,16 @@ type Summary struct {
 	Report   *keyring.Report `json:"report"`
 }
 
+// made reports whether this run itself made kid the active key.
+func (s *Summary) made(kid string) bool {
+	for _, c := range s.Changes {
+		if c.KID == kid && c.To == keyring.Active {
+			return true
+		}
+	}
+	return false
+}
+
 // Rotate makes the standby the active key and publishes the next standby. A
 // rotation that is under way is continued. Without Wait it does what may be
 // done now; when the switch itself is not yet allowed, the error has kind
@@ -70,7 +80,7 @@ func (d *Driver) Rotate(ctx context.Context, o Options) (*Summary, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Summary{From: activeKID(report)}
+	s := &Summary{From: activeKID(report), To: activeKID(report)}
 	target, err := d.schedule(ctx, report, o, s)
 	if err != nil {
 		return s, err
@@ -95,7 +105,7 @@ func (d *Driver) Advance(ctx context.Context, o Options) (*Summary, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Summary{From: activeKID(report)}
+	s := &Summary{From: activeKID(report), To: activeKID(report)}
 	err = d.run(ctx, o, s)
 	s.Switched = s.To != s.From
 	return s, err
@@ -142,6 +152,11 @@ func (d *Driver) run(ctx context.Context, o Options, s *Summary) error {
 		report, err := d.refresh(ctx)
 		if err != nil {
 			return err
+		}
+		if now := activeKID(report); now != s.To && now != "" && !s.made(now) {
+			// The Authority activates what is scheduled by itself, too.
+			s.Changes = append(s.Changes, keyring.Moved{KID: now, From: keyring.Published, To: keyring.Active})
+			d.tell(Event{Type: Changed, Action: keyring.Activate, KID: now, To: keyring.Active})
 		}
 		s.Report, s.Steps, s.To = report, report.Steps, activeKID(report)
 		step, left := nextAuto(report)

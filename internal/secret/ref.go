@@ -39,7 +39,7 @@ func (r Ref) Check() error {
 			return nil
 		}
 	case "cred":
-		if rest != "" && filepath.Base(rest) == rest && rest != "." && rest != ".." {
+		if rest != "" && !strings.Contains(rest, "/") && rest != "." && rest != ".." {
 			return nil
 		}
 	case "fd":

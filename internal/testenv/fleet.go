@@ -42,6 +42,10 @@ type FleetOptions struct {
 	Authority func() *exec.Cmd
 	MongoURI  string
 	Database  string
+	// OwnKeys names replicas that work on a copy of the key directory, taken
+	// when they start: they never see what changes later, as a replica whose
+	// shared volume hangs.
+	OwnKeys map[int]bool
 }
 
 // Fleet is an Authority of several replicas, each a process of its own, on
@@ -184,6 +188,16 @@ func (f *Fleet) config(i int) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	keyDir := f.KeyDir
+	if f.OwnKeys[i] {
+		keyDir = f.KeyDir + "-" + name
+		if err := os.CopyFS(keyDir, os.DirFS(f.KeyDir)); err != nil {
+			return "", err
+		}
+		if err := closeDir(keyDir); err != nil {
+			return "", err
+		}
+	}
 	l := f.Lifetimes
 	var b strings.Builder
 	fmt.Fprintf(&b, `schemaVersion: 1
@@ -203,13 +217,27 @@ signing:
   pollInterval: %s
   vantagePoints:
     - {name: edge, url: %s/jwks}
-`, f.Issuer, name, f.listen[i], cert, key, span(l.Token), f.MongoURI, f.Database, f.KeyDir,
+`, f.Issuer, name, f.listen[i], cert, key, span(l.Token), f.MongoURI, f.Database, keyDir,
 		span(l.Cache), span(l.Skew), span(l.Lease), span(l.Poll), f.EdgeURL)
 	for j, addr := range f.listen {
 		fmt.Fprintf(&b, "    - {name: %s, url: https://%s/jwks}\n", ReplicaName(j), addr)
 	}
 	fmt.Fprintf(&b, "bootstrap: {apiKey: \"file:%s\"}\ntenants: [%s]\n", f.Bootstrap, Tenant)
 	return b.String(), nil
+}
+
+// closeDir takes a directory and its files away from group and others.
+func closeDir(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := os.Chmod(filepath.Join(dir, e.Name()), 0o600); err != nil {
+			return err
+		}
+	}
+	return os.Chmod(dir, 0o700)
 }
 
 // span writes a duration as the platform does, quoted for YAML.

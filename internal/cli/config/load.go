@@ -81,11 +81,16 @@ func find(src Source, getenv func(string) string) (string, error) {
 	return "", nil
 }
 
+// environ indexes the environment. A variable that is set to nothing counts as
+// not set, which is how shells and unit files switch one off.
 func environ(lines []string) map[string]string {
 	env := make(map[string]string, len(lines))
 	for _, line := range lines {
-		name, value, _ := strings.Cut(line, "=")
-		env[name] = value
+		if name, value, _ := strings.Cut(line, "="); value != "" {
+			env[name] = value
+		} else {
+			delete(env, name) // the last one counts
+		}
 	}
 	return env
 }

@@ -32,13 +32,14 @@ func (c *Config) Validate() error {
 
 // bad makes an error with the address of a key.
 func (c *Config) bad(key, format string, args ...any) *fault.Error {
-	text := key + ": " + fmt.Sprintf(format, args...)
-	if where, rest, _ := strings.Cut(c.Origin(key), " "); where == "file" {
-		text = rest + ": " + text // file:line first, as every other message
-	} else {
-		text = c.Origin(key) + ": " + text
+	origin := c.Origin(key)
+	switch where, rest, _ := strings.Cut(origin, " "); where {
+	case "file":
+		origin = rest // file:line first, as every other message
+	case "env":
+		origin = "environment " + rest
 	}
-	return fault.Errorf(fault.Config, "%s", text)
+	return fault.Errorf(fault.Config, "%s: %s: %s", origin, key, fmt.Sprintf(format, args...))
 }
 
 func (c *Config) checkAuthority() error {

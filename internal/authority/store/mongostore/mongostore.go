@@ -19,6 +19,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
+	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
 	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 
 	"github.com/stella-ops/stella/internal/authority/store"
@@ -60,6 +62,8 @@ var _ store.Store = (*Store)(nil)
 func Open(o Options) (*Store, error) {
 	opts := options.Client().ApplyURI(o.URI).
 		SetWriteConcern(writeconcern.Majority()).
+		SetReadConcern(readconcern.Majority()).
+		SetReadPreference(readpref.Primary()). // whatever the string says: a deleted client must be gone
 		SetTimeout(o.Timeout).
 		SetServerSelectionTimeout(min(o.Timeout, 5*time.Second)).
 		SetConnectTimeout(min(o.Timeout, 5*time.Second)).
