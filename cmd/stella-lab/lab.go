@@ -66,10 +66,11 @@ auth:
   scopes: [%s]
   audience: %s
   token_cache: %s
+  bootstrap_key: file:%s
 tenant: %s
 vantage_points:
 %s`, l.Issuer, l.CA.CertFile, testenv.OperatorID, operator, strings.Join(strings.Fields(testenv.OperatorScopes), ", "),
-		testenv.AuthorityAPI, filepath.Join(l.home, "tokens"), testenv.Tenant, l.points())
+		testenv.AuthorityAPI, filepath.Join(l.home, "tokens"), l.Bootstrap, testenv.Tenant, l.points())
 	if err := os.WriteFile(l.config, []byte(conf), 0o600); err != nil {
 		return err
 	}

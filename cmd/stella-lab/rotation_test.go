@@ -107,6 +107,11 @@ func TestRotationUnderLoad(t *testing.T) {
 	// The keys that are cached everywhere now are the ones without the next.
 	kid := stagePublish(t, l)
 	l.exits(t, 0, "auth", "rotate", "activate", kid, "--force", "--reason", "control of this test")
+	for traffic.Now().KIDs[kid] < 100 {
+		if err := pause(t.Context(), 10*time.Millisecond); err != nil {
+			t.Fatal(err)
+		}
+	}
 	f = traffic.End()
 	t.Logf("control, activation by force: %s", f)
 	for _, name := range []string{"ours, behind the caching edge", "reloads only at max-age"} {

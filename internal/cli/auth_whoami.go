@@ -110,8 +110,8 @@ func (s *authSession) cached(want tokenWant) (*oauth.Token, error) {
 		Hint("stella auth login%s", want.flags())
 }
 
-// lookInto verifies t unless offline, and lists its claims.
-func (s *authSession) lookInto(ctx context.Context, t *oauth.Token) (*claimsView, error) {
+// describe tells what is known of t without looking into it.
+func (s *authSession) describe(t *oauth.Token) *claimsView {
 	base := viewToken(t, s.app.Now())
 	v := &claimsView{
 		Issuer: base.Issuer, ClientID: base.ClientID, Tenant: base.Tenant, Audience: []string{}, Scopes: base.Scopes,
@@ -120,15 +120,23 @@ func (s *authSession) lookInto(ctx context.Context, t *oauth.Token) (*claimsView
 	if base.Audience != "" {
 		v.Audience = []string{base.Audience}
 	}
+	return v
+}
+
+// lookInto verifies t unless offline, and lists its claims. An opaque token
+// says nothing without its Authority, and cannot be verified.
+func (s *authSession) lookInto(ctx context.Context, t *oauth.Token) (*claimsView, error) {
+	v := s.describe(t)
 	jws, claims, err := t.Unverified()
-	if !s.config.Offline {
+	switch {
+	case !s.config.Offline:
 		sure, err := s.client.Verify(ctx, t)
 		if err != nil {
 			return nil, err
 		}
 		v.Verified, claims = true, sure.Claims
-	} else if err != nil {
-		return v, nil // an opaque token says nothing without its Authority
+	case err != nil:
+		return v, nil
 	}
 	v.KID, v.Alg = jws.Header.KeyID, string(jws.Header.Alg)
 	return v, v.read(claims, s.app.Now())
@@ -161,8 +169,11 @@ func (v *claimsView) read(c *jose.Claims, now time.Time) error {
 
 func (v *claimsView) text(p *ui.Page) {
 	verified := ui.T(ui.Good, "yes, against the Authority's published keys")
-	if !v.Verified {
-		verified = ui.T(ui.Warn, "no (offline)")
+	switch {
+	case !v.Verified && v.KID == "":
+		verified = ui.T(ui.Warn, "no: the token is opaque")
+	case !v.Verified:
+		verified = ui.T(ui.Warn, "no: offline")
 	}
 	p.Pairs(
 		ui.Pair{Key: "subject", Value: ui.C(v.Subject)},
