@@ -95,6 +95,9 @@ func TestRotationUnderLoad(t *testing.T) {
 	if f.Total() != 0 || f.MintFailures != 0 {
 		t.Errorf("rejected: %v, %q", f.Rejected, f.Examples)
 	}
+	if f.TooLate > f.Verified/2 {
+		t.Errorf("%d of %d judgements came too late to count: the machine is too slow for this test", f.TooLate, f.TooLate+f.Verified)
+	}
 	if len(f.KIDs) != 3 || f.Minted < 500 {
 		t.Errorf("the load was not what it should be: %v", f)
 	}

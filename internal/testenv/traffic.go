@@ -17,11 +17,12 @@ type Traffic struct {
 	Mint      func(ctx context.Context) (token string, expires time.Time, err error)
 	Verifiers []Verifier
 	Workers   int           // parallel minters; zero means 4
-	Pace      time.Duration // between two mints of a worker; zero means 5 ms
+	Pace      time.Duration // between two mints of a worker; zero means 15 ms
 
 	minted   atomic.Int64
 	verified atomic.Int64
 	failed   atomic.Int64 // mints that failed
+	tooLate  atomic.Int64 // judgements that ended after the token had expired, so do not count
 	mu       sync.Mutex
 	rejected map[string]int // by verifier
 	examples []string
@@ -34,6 +35,7 @@ type Traffic struct {
 // Figures are what came of the traffic.
 type Figures struct {
 	Minted, Verified, MintFailures int64
+	TooLate                        int64          // judgements that a slow machine made too late to count
 	Rejected                       map[string]int // by verifier; empty when there was none
 	KIDs                           map[string]int64
 	Examples                       []string
@@ -63,7 +65,7 @@ func (t *Traffic) Begin(ctx context.Context) {
 		workers = 4
 	}
 	if pace == 0 {
-		pace = 5 * time.Millisecond
+		pace = 15 * time.Millisecond
 	}
 	for range workers {
 		t.wg.Go(func() { t.work(ctx, pace) })
@@ -83,7 +85,7 @@ func (t *Traffic) Now() Figures {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return Figures{
-		Minted: t.minted.Load(), Verified: t.verified.Load(), MintFailures: t.failed.Load(),
+		Minted: t.minted.Load(), Verified: t.verified.Load(), MintFailures: t.failed.Load(), TooLate: t.tooLate.Load(),
 		Rejected: maps.Clone(t.rejected), KIDs: maps.Clone(t.kids),
 		Examples: slices.Concat(t.examples, t.mintErrs),
 	}
@@ -111,25 +113,29 @@ func (t *Traffic) work(ctx context.Context, pace time.Duration) {
 		t.mu.Lock()
 		t.kids[KIDOf(token)]++
 		t.mu.Unlock()
-		t.judge(token, "when new")
+		t.judge(token, "when new", expires)
 		t.wg.Go(func() {
 			// 400 ms before the end, so that a slow machine does not make a
 			// good token expire under the verifier's hands.
 			timer := time.NewTimer(time.Until(expires.Add(-400 * time.Millisecond)))
 			defer timer.Stop()
 			<-timer.C
-			t.judge(token, "shortly before its end")
+			t.judge(token, "shortly before its end", expires)
 		})
 	}
 }
 
-func (t *Traffic) judge(token, when string) {
+func (t *Traffic) judge(token, when string, expires time.Time) {
 	kid := KIDOf(token)
 	for _, v := range t.Verifiers {
 		// Verification is not cut short by the end of the traffic.
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		err := v.Verify(ctx, token)
 		cancel()
+		if !time.Now().Before(expires) {
+			t.tooLate.Add(1) // a slow machine: it says nothing about the keys
+			continue
+		}
 		t.verified.Add(1)
 		if err != nil {
 			t.mu.Lock()
