@@ -39,9 +39,9 @@ func (s *Server) routes() (http.Handler, error) {
 	api := &lifecycle.API{
 		Keys: s.keys, Vantage: s.store, Counter: s.counter, Guard: g, Required: s.points,
 		Issuer: s.issuer, JWKSURI: s.issuer + pathJWKS, Replica: s.cfg.Replica,
-		Import:  lifecycle.Importer{Base: s.cfg.Signing.KeyDirectory, Root: s.cfg.Signing.ImportDirectory},
-		Timeout: min(s.cfg.Storage.CommandTimeout.Std(), 5*time.Second),
-		Now:     s.now, Log: s.log, RequestID: httpd.RequestID,
+		Import:   lifecycle.Importer{Base: s.cfg.Signing.KeyDirectory, Root: s.cfg.Signing.ImportDirectory},
+		Database: s.db.Err, Timeout: min(s.cfg.Storage.CommandTimeout.Std(), 5*time.Second),
+		Now: s.now, Log: s.log, RequestID: httpd.RequestID,
 	}
 	s.advance = api.Run
 	doc, err := discovery(s.issuer)

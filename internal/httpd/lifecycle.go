@@ -104,6 +104,7 @@ func (s *Server) toggle(ctx context.Context) {
 	}
 	s.cfg.Level.Set(level)
 	s.cfg.Log.LogAttrs(ctx, slog.LevelInfo, "log level changed", slog.String("to", level.String()))
+	s.notify(ctx, "STATUS=log level "+level.String()+", serving "+s.URL())
 }
 
 func oneLine(text string) string {

@@ -53,6 +53,9 @@ type API struct {
 	JWKSURI  string
 	Replica  string
 	Import   Importer // of private keys for the upstream-compatible call
+	// Database says why the database is known to be out of reach, or nil, so
+	// that an emergency need not wait for it.
+	Database func() error
 	// Timeout bounds what is asked of the database in one request.
 	Timeout   time.Duration
 	Now       func() time.Time

@@ -22,7 +22,12 @@ func (a *API) Report(ctx context.Context, ring *keyring.Ring) (rep *keyring.Repo
 		Schema: keyring.SchemaReport, Issuer: a.Issuer, Now: now, Version: ring.Version, ChangeAt: ring.At,
 		Replica: a.Replica, Policy: ring.Policy, JWKSURI: a.JWKSURI, Keys: ring.Keys, Live: []keyring.Live{},
 	}
-	live, asOf, err := a.Counter.Live(ctx)
+	var live []keyring.Live
+	var asOf time.Time
+	err := a.Database()
+	if err == nil {
+		live, asOf, err = a.Counter.Live(ctx)
+	}
 	if err == nil {
 		rep.Live, rep.LiveAsOf = live, asOf
 	} else {
@@ -42,6 +47,9 @@ func (a *API) Report(ctx context.Context, ring *keyring.Ring) (rep *keyring.Repo
 // Points returns all vantage points: those required, whether seen or not, and
 // those that operators reported.
 func (a *API) Points(ctx context.Context) ([]keyring.Vantage, error) {
+	if err := a.Database(); err != nil {
+		return nil, err
+	}
 	seen, err := a.Vantage.Sightings(ctx, a.Now())
 	if err != nil {
 		return nil, err
