@@ -54,8 +54,7 @@ func changeCommands() []change {
 }
 
 type changeOptions struct {
-	req    keyring.Request
-	expect uint64
+	req keyring.Request
 }
 
 func newChangeCmd(app *App, r *rotateShared, c change) *cobra.Command {

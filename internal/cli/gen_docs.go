@@ -25,19 +25,21 @@ know as a failure. Only code 10 is worth a retry without a change.
 const exitDeviations = `
 ## Against the platform
 
-Rows marked *platform* mean here what they mean to the platform's own tools.
-Rows marked *stella* are ours; where the platform has no code of its own for
-such an outcome it says 1, so these are the deviations:
+Rows marked *platform* keep the meaning they have in the platform's own command
+line; rows marked *stella* are ours. The deviations:
 
-- 20 to 25 tell apart what the platform folds into 1: a check that failed (20)
-  is no breakdown, a trust failure (21) must never be retried, a step out of
-  order (22) and a lock (24) may be tried again later by hand, work done in part
-  (23) needs a look. 25 appears only when ` + "`--detailed-exit`" + ` asks for it.
-- 78 (EX_CONFIG of sysexits.h) instead of 2 for a bad configuration or secret
-  file, so that a service manager can stop restarting
-  (` + "`RestartPreventExitStatus=78`" + `).
-- 143 for SIGTERM beside the platform's 130 for SIGINT: both mean that the state
-  is consistent and the command can be run again.
+| outcome | platform | stella | why |
+|---|---|---|---|
+| a signature, digest or key does not verify | 3 (` + "`export verify`" + `), 2, 5, 6 (` + "`offline`" + `) | 21 | it is not a question of permission, and must never be retried |
+| older than what was seen before | 8 (` + "`offline`" + `) | 21 | the same: a rollback is a trust failure |
+| offline mode forbids the network | 5; 3 in ` + "`airgap`" + ` | 5 | one code everywhere |
+| HTTP 401 | 3; 10 in older releases | 3 | a retry with the same token cannot help |
+| wrong argument | 2; 4 in ` + "`airgap`" + ` | 2 | one code everywhere |
+| bad configuration or secret file | 2 | 78 | EX_CONFIG: a service manager can stop restarting (` + "`RestartPreventExitStatus=78`" + `) |
+| checks ran and some failed | 1 | 20 | a finding is no breakdown |
+| wrong state, too early; locked; done in part | 1 | 22; 24; 23 | each asks the operator for something else |
+| nothing to do | 0 | 0; 25 with ` + "`--detailed-exit`" + ` | for timers that act on a change |
+| cancelled by a signal | 130 | 130 SIGINT, 143 SIGTERM | the shell's own convention tells which |
 `
 
 // exitDoc renders exit-codes.md from the table in internal/fault.
@@ -85,6 +87,8 @@ func cliDoc(root *cobra.Command) []byte {
 	var b strings.Builder
 	b.WriteString(generated + "# Commands\n\nEvery command also takes the flags of `stella` itself.\n")
 	walk(root, func(cmd *cobra.Command) {
+		cmd.InitDefaultHelpFlag() // cobra adds these to the command that runs only
+		cmd.InitDefaultVersionFlag()
 		fmt.Fprintf(&b, "\n## %s\n\n%s.\n\n", cmd.CommandPath(), cmd.Short)
 		text, status, _ := strings.Cut(cmd.Long, "\n\nEXIT STATUS\n")
 		fmt.Fprintf(&b, "```text\n%s\n```\n\n%s\n", cmd.UseLine(), strings.ReplaceAll(text, "<", "&lt;"))

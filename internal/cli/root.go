@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/stella-ops/stella/internal/fault"
 	"github.com/stella-ops/stella/internal/ui"
@@ -20,6 +21,7 @@ env:NAME or stdin.`
 
 // NewRoot builds the command tree.
 func NewRoot(app *App) *cobra.Command {
+	app.bind = map[string]*pflag.Flag{}
 	root := &cobra.Command{
 		Use:   "stella",
 		Short: "Operate a security platform: keys, tokens and what depends on them",

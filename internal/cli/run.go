@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/stella-ops/stella/internal/fault"
 	"github.com/stella-ops/stella/internal/ui"
@@ -16,7 +15,6 @@ import (
 // Run executes one command line and returns the exit code of the process. What
 // went wrong has then been told on standard error.
 func Run(ctx context.Context, line []string, app *App) int {
-	app.bind = map[string]*pflag.Flag{}
 	app.loaded, app.started = nil, false
 	app.Streams.Format = app.earlyFormat(line)
 	root := NewRoot(app)

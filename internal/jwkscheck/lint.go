@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -122,11 +123,25 @@ func Lint(d *Document, opt LintOptions) *Report {
 			r.Findings = append(r.Findings, Finding{c.id, c.severity, what, where, c.remedy})
 		})
 	}
+	r.strict(d)
 	slices.Sort(r.Checks)
 	slices.SortStableFunc(r.Findings, func(a, b Finding) int {
 		return cmp.Or(cmp.Compare(a.Severity, b.Severity), cmp.Compare(a.ID, b.ID), cmp.Compare(a.Where, b.Where))
 	})
 	return r
+}
+
+// strict is the last check: what nothing else explains, but a strict verifier
+// refuses, is an error all the same.
+func (r *Report) strict(d *Document) {
+	r.Checks = append(r.Checks, "strict-refusal")
+	if r.Count(Error) > 0 {
+		return
+	}
+	if _, err := jose.ParseSet(d.Body); err != nil {
+		r.Findings = append(r.Findings, Finding{"strict-refusal", Error, fmt.Sprintf("a strict verifier refuses the set: %.200v", err),
+			"document", "follow RFC 7517 to the letter; what the verifier says is what to change"})
+	}
 }
 
 // each makes a rule about single keys: judge returns "" or what is wrong.

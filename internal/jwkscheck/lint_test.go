@@ -152,6 +152,8 @@ func TestLint(t *testing.T) {
 		{id: "alg-mismatch", flaw: body(with(good, "alg", "RS256")), control: body(good)},
 		{id: "base64url", flaw: body(with(good, "x", good["x"].(string)+"=")), control: body(good)},
 		{id: "key-unusable", flaw: body(with(okp, "x", b64(make([]byte, 32)))), control: body(okp)},
+		{id: "strict-refusal", flaw: body(with(good, "kid", strings.Repeat("k", jose.MaxKeyIDBytes+1))), control: body(with(good, "kid", strings.Repeat("k", jose.MaxKeyIDBytes)))},
+		{id: "strict-refusal", flaw: body(with(good, "key_ops", 5)), control: body(with(good, "key_ops", []string{"verify"}))},
 		{id: "rsa-short", flaw: body(rsaObject(short.SetBit(short, 0, 1), 65537, "r")), control: body(rsaGood)},
 		{id: "rsa-exponent", flaw: body(with(rsaGood, "e", b64([]byte{3}))), control: body(rsaGood)},
 		{id: "rsa-roca", flaw: body(rsaObject(roca(), 65537, "r")), control: body(rsaGood)},
@@ -204,7 +206,7 @@ func TestLintCoversEveryCheck(t *testing.T) {
 	}
 	d := &Document{Source: "https://a.example", Body: setOf(t, ecKey(t, "k")), HTTP: honest()}
 	r := Lint(d, LintOptions{Earlier: d})
-	source = append(source, "not-a-set")
+	source = append(source, "not-a-set", "strict-refusal")
 	slices.Sort(source)
 	if !slices.Equal(source, r.Checks) || len(slices.Compact(source)) != len(r.Checks) {
 		t.Errorf("checks that ran: %v, checks there are: %v", r.Checks, source)

@@ -45,7 +45,6 @@ type walk struct {
 	cache  []time.Time          // when the cache lifetime changed …
 	ages   []time.Duration      // … and to what
 	signed map[string]time.Time // kid: when the last thing it signed expires for every verifier
-	forced map[string]bool
 	steps  int
 	last   uint64
 	done   map[Action]int // shared by all walks

@@ -40,7 +40,7 @@ func TestOverlay(t *testing.T) {
 		Items: []inner{{On: true}}, Labels: map[string]int{"Mixed": 2, "new": 3}, Color: "red", Key: "file:/a=b",
 		Shared: shared{"south"},
 	}
-	if d := cmp.Diff(want, got, cmp.AllowUnexported(sample{})); d != "" {
+	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}
 }

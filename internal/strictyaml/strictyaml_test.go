@@ -45,8 +45,7 @@ type sample struct {
 	At      time.Time        `yaml:"at"`
 	Nested  map[string]inner `yaml:"nested"`
 	Shared  shared           `yaml:",inline"`
-	private int
-	Skipped int `yaml:"-"`
+	Skipped int              `yaml:"-"`
 }
 
 func TestDecodeAccepts(t *testing.T) {
@@ -78,7 +77,7 @@ region: north
 		Key: "file:/k", Ratio: 0.5, Small: 255, Free: map[string]any{"any": []any{1, map[string]any{"b": "c"}}},
 		At: time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC), Shared: shared{"north"},
 	}
-	if d := cmp.Diff(want, got, cmp.AllowUnexported(sample{})); d != "" {
+	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}
 }
