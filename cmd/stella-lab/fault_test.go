@@ -52,7 +52,9 @@ func TestFaultSweepOfTheServer(t *testing.T) {
 		}
 		t.Skip("strace is not installed (Debian package strace)")
 	}
-	calls := map[string]int{"fsync": 4, "linkat": 2, "unlinkat": 2, "fchmod": 2, "openat": 2, "write": 4}
+	// Not read and write: the runtime and the sockets make them too, so that
+	// it would be chance what is hit. Package keyring sweeps those.
+	calls := map[string]int{"fsync": 4, "linkat": 2, "unlinkat": 2, "fchmod": 2}
 	if raceEnabled { // each start is several times slower; the other run has them all
 		calls = map[string]int{"linkat": 1}
 	}
@@ -182,7 +184,7 @@ func (st *site) start(t *testing.T, s *sweep) {
 		t.Fatal(err)
 	}
 	st.proc = p
-	conf := fmt.Sprintf("authority: {url: %q, ca_file: %q}\nauth: {bootstrap_key: \"file:%s/bootstrap\", token_cache: %s/tokens}\n",
+	conf := fmt.Sprintf("authority: {url: %q, ca_file: %q, timeout: 3s}\nauth: {bootstrap_key: \"file:%s/bootstrap\", token_cache: %s/tokens}\n",
 		p.URL(), s.ca.CertFile, st.home, st.home)
 	if err := os.WriteFile(st.lab.config, []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
@@ -236,13 +238,11 @@ func (s *sweep) point(t *testing.T, c sweepCase, template, call, fault string, n
 	}
 	where := fmt.Sprintf("%s: %s at %s number %d (exit %d)", c.verb, fault, call, n, code)
 	s.points[fault]++
-	// KILL ends the process, and so does EIO where it hits the runtime's own
-	// wake-up pipe; a service manager would start it again.
-	if code, _ := st.typed(t, "status"); code == 10 || strings.Contains(fault, "KILL") {
+	if strings.Contains(fault, "KILL") {
 		select {
 		case <-st.proc.Done():
 		case <-time.After(10 * time.Second):
-			t.Fatalf("%s: does not answer and has not ended\n%s", where, st.proc.Tail())
+			t.Fatalf("%s: it did not end", where)
 		}
 		st.start(t, s)
 	}
