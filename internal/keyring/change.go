@@ -17,6 +17,11 @@ import (
 // sealName is the private key that signs the history. It never signs tokens.
 const sealName = "history"
 
+// maxTries bounds how often a change is judged again because another writer
+// was faster. Each loss is another's success, so a hundred means hundreds of
+// replicas writing at once.
+const maxTries = 100
+
 // orphanAge is how old an unreferenced private key must be before it is
 // destroyed: a stage that is under way elsewhere has stored its key but not
 // yet its record.
@@ -46,7 +51,7 @@ func (k *Keyring) Change(ctx context.Context, c Change) (*Outcome, error) {
 			return out, err
 		}
 		err = k.commit(ctx, c, out, material)
-		if errors.Is(err, ErrConflict) && try < 5 {
+		if errors.Is(err, ErrConflict) && try < maxTries {
 			material = nil // stored by the first try
 			continue
 		}
