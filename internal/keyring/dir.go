@@ -37,6 +37,10 @@ func OpenDir(path string) (*Dir, error) {
 		err = fault.Errorf(fault.Config, "key directory %q has mode %04o: others can enter it", path, info.Mode().Perm()).
 			Hint("chmod 700 %s", path)
 	}
+	if err == nil {
+		// What a crash left behind half-written. Writes take milliseconds.
+		err = d.Sweep(orphanAge)
+	}
 	if err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
