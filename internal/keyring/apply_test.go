@@ -3,6 +3,7 @@ package keyring
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -84,7 +85,11 @@ func (w *walk) do(t *rapid.T) {
 	w.ring = out.Ring
 }
 
-func (w *walk) check(t *rapid.T, before *Ring, c Change, out *Outcome) {
+type fataler interface {
+	Fatalf(format string, args ...any)
+}
+
+func (w *walk) check(t fataler, before *Ring, c Change, out *Outcome) {
 	after := out.Ring
 	if after.Version != before.Version+1 || after.Version <= w.last || after.At.Before(before.At) {
 		t.Fatalf("history does not only grow: %d after %d", after.Version, before.Version)
@@ -119,7 +124,7 @@ func (w *walk) check(t *rapid.T, before *Ring, c Change, out *Outcome) {
 
 // checkSigner: a key that becomes active must be in every set that anybody
 // can still hold in a cache.
-func (w *walk) checkSigner(t *rapid.T, before *Ring, k *Key, c Change) {
+func (w *walk) checkSigner(t fataler, before *Ring, k *Key, c Change) {
 	if old := before.Find(k.KID); old != nil && old.State == Active || c.Force {
 		return
 	}
@@ -143,7 +148,7 @@ func (w *walk) checkSigner(t *rapid.T, before *Ring, k *Key, c Change) {
 
 // checkVanished: a key leaves the set only when nothing it signed is alive,
 // or because it was revoked, or by force.
-func (w *walk) checkVanished(t *rapid.T, before, after *Ring, c Change) {
+func (w *walk) checkVanished(t fataler, before, after *Ring, c Change) {
 	for i := range before.Keys {
 		old := &before.Keys[i]
 		now := after.Find(old.KID)
@@ -160,18 +165,78 @@ func (w *walk) checkVanished(t *rapid.T, before, after *Ring, c Change) {
 	}
 }
 
+func newWalk(t interface{ Fatal(...any) }) *walk {
+	w := &walk{now: epoch, served: map[string]time.Time{}, signed: map[string]time.Time{}}
+	w.ring = newRing(t, testPolicy(), epoch)
+	w.last = w.ring.Version
+	w.cache, w.ages = []time.Time{epoch}, []time.Duration{testPolicy().CacheLifetime.Duration()}
+	// Nobody has a set from before there was an Authority.
+	w.served["k1"], w.served["k2"] = epoch.Add(-time.Hour), epoch
+	return w
+}
+
+// caught records what the checks of a walk say.
+type caught struct{ texts []string }
+
+func (c *caught) Fatalf(format string, args ...any) {
+	c.texts = append(c.texts, fmt.Sprintf(format, args...))
+}
+
+// TestWalkSeesFlaws: a machine with a flaw does not get past the checks of a
+// walk. The flaws are what --force does, judged as if nobody had said so, and
+// states that the machine never makes.
+func TestWalkSeesFlaws(t *testing.T) {
+	early := Change{Request: Request{Action: Activate, Force: true, Reason: "x"}}
+	retire := Change{Request: Request{Action: Retire, Force: true, Reason: "x"}}
+	none := func(*Ring) {}
+	for name, tc := range map[string]struct {
+		changes []Change
+		flaw    func(*Ring)
+		honest  bool // the check is told of the force
+		want    string
+	}{
+		"control: forced and said": {[]Change{early, retire}, none, true, ""},
+		"a key signs too early":    {[]Change{early}, none, false, "may be cached until"},
+		"a key vanishes too early": {[]Change{early, retire}, none, false, "vanished at"},
+		"two active keys":          {[]Change{early}, func(r *Ring) { r.Find("k1").State = Active }, true, "keys are active"},
+		"history does not grow":    {[]Change{early}, func(r *Ring) { r.Version-- }, true, "does not only grow"},
+		"a signer never published": {[]Change{early}, func(r *Ring) {
+			r.Keys = append(r.Keys, stub("k9", epoch))
+			r.Find("k2").State = Retiring
+			r.Find("k9").State = Active
+		}, false, "may be cached until"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, c := newWalk(t), &caught{}
+			for i, ch := range tc.changes {
+				before := w.ring
+				out, err := before.Apply(ch, w.now)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if i == len(tc.changes)-1 {
+					tc.flaw(out.Ring)
+				}
+				ch.Force = tc.honest
+				w.check(c, before, ch, out)
+				w.ring = out.Ring
+			}
+			got := strings.Join(c.texts, "; ")
+			if tc.want == "" && got != "" || !strings.Contains(got, tc.want) {
+				t.Errorf("the walk says %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
 func TestRandomWalks(t *testing.T) {
 	const perWalk = 1000
 	steps, walks := 0, 0
 	done := map[Action]int{}
 	for steps < 100_000 {
 		rapid.Check(t, func(t *rapid.T) {
-			w := &walk{now: epoch, done: done, served: map[string]time.Time{}, signed: map[string]time.Time{}}
-			w.ring = newRing(t, testPolicy(), epoch)
-			w.last = w.ring.Version
-			w.cache, w.ages = []time.Time{epoch}, []time.Duration{testPolicy().CacheLifetime.Duration()}
-			// Nobody has a set from before there was an Authority.
-			w.served["k1"], w.served["k2"] = epoch.Add(-time.Hour), epoch
+			w := newWalk(t)
+			w.done = done
 			for range perWalk {
 				w.do(t)
 			}
