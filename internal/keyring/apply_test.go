@@ -204,7 +204,7 @@ func TestWalkSeesFlaws(t *testing.T) {
 			r.Keys = append(r.Keys, stub("k9", epoch))
 			r.Find("k2").State = Retiring
 			r.Find("k9").State = Active
-		}, false, "may be cached until"},
+		}, false, "was never served"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w, c := newWalk(t), &caught{}
