@@ -17,7 +17,7 @@ script:
 	go test ./cmd/stella -run TestScripts -v
 
 fault:
-	go test ./cmd/stella ./internal/keyring -run Fault -v
+	go test ./cmd/stella-lab ./internal/keyring -run Fault -v
 
 fuzz:
 	.ci/fuzz 60s
