@@ -47,17 +47,23 @@ func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, neg, len(args) >= 2, "exits N COMMAND ARG…")
 	want, err := strconv.Atoi(args[0])
 	ts.Check(err)
-	got := 0
-	if err := ts.Exec(args[1], args[2:]...); err != nil {
-		exit, ok := errors.AsType[*exec.ExitError](err)
-		if !ok {
-			ts.Fatalf("running %s: %v", args[1], err)
-		}
-		got = exit.ExitCode()
-	}
+	got := exitCode(ts, args[1:])
 	if got != want {
 		ts.Fatalf("%s ended with exit code %d, want %d", strings.Join(args[1:], " "), got, want)
 	}
+}
+
+// exitCode runs a command and returns its exit code; -1 for a signal.
+func exitCode(ts *testscript.TestScript, args []string) int {
+	err := ts.Exec(args[0], args[1:]...)
+	if err == nil {
+		return 0
+	}
+	exit, ok := errors.AsType[*exec.ExitError](err)
+	if !ok {
+		ts.Fatalf("running %s: %v", args[0], err)
+	}
+	return exit.ExitCode()
 }
 
 type earsKey struct{}
@@ -66,6 +72,7 @@ type earsKey struct{}
 type ears struct {
 	dir, path string
 	conn      *net.UnixConn
+	signalled map[string]*exec.Cmd // by 'sig', the last of each name
 }
 
 func listen() (*ears, error) {
@@ -79,7 +86,7 @@ func listen() (*ears, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &ears{dir, path, conn}, nil
+	return &ears{dir, path, conn, map[string]*exec.Cmd{}}, nil
 }
 
 func (e *ears) close() {
@@ -130,6 +137,7 @@ func cmdSig(ts *testscript.TestScript, neg bool, args []string) {
 	for i := len(running) - 1; i >= 0; i-- {
 		if filepath.Base(running[i].Path) == args[1] {
 			ts.Check(running[i].Process.Signal(sig))
+			ts.Value(earsKey{}).(*ears).signalled[args[1]] = running[i]
 			return
 		}
 	}

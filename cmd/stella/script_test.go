@@ -53,7 +53,7 @@ func TestScripts(t *testing.T) {
 			testscript.Run(t, testscript.Params{
 				Dir:                 dir,
 				Setup:               setup,
-				Cmds:                addAuthCommands(commands()),
+				Cmds:                addWaitCommands(addAuthCommands(commands())),
 				RequireExplicitExec: true,
 				RequireUniqueNames:  true,
 				UpdateScripts:       *update,
@@ -76,6 +76,7 @@ func setup(env *testscript.Env) error {
 	env.Setenv("XDG_STATE_HOME", filepath.Join(env.WorkDir, "state"))
 	env.Setenv("NOTIFY_SOCKET", ears.path)
 	env.Setenv("NO_COLOR", "")
+	env.Setenv("GORACE", "atexit_sleep_ms=10") // under -race each process would rest a second at its end
 	env.Vars = slices.DeleteFunc(env.Vars, func(line string) bool { return strings.HasPrefix(line, "STELLA_") })
 	return os.Mkdir(filepath.Join(env.WorkDir, "home"), 0o700)
 }

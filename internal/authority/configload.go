@@ -1,6 +1,7 @@
 package authority
 
 import (
+	"crypto/tls"
 	"os"
 	"path/filepath"
 	"time"
@@ -72,6 +73,17 @@ type secrets struct {
 
 // minBootstrapKey is the shortest bootstrap key, in bytes.
 const minBootstrapKey = 16
+
+// checkCertificate looks at what only Listen would read.
+func checkCertificate(c *Config) error {
+	if c.InsecureHTTP {
+		return nil
+	}
+	if _, err := tls.LoadX509KeyPair(c.TLS.Certificate, c.TLS.Key); err != nil {
+		return fault.Errorf(fault.Config, "tls: certificate %q with key %q: %w", c.TLS.Certificate, c.TLS.Key, err)
+	}
+	return nil
+}
 
 // loadSecrets reads the secrets that c refers to.
 func loadSecrets(c *Config) (*secrets, error) {

@@ -71,6 +71,9 @@ func run(args, environ []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	if *checkOnly {
+		if err := checkCertificate(cfg); err != nil {
+			return err
+		}
 		_, err := fmt.Fprintf(stdout, "%s: good\n", *path)
 		return err
 	}

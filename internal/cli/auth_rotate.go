@@ -24,7 +24,12 @@ into a timer, or is waited for with --wait. A run that was cut short is
 continued by the next; nothing needs to be cleaned up.
 
 Without --wait the command ends with 23 when the switch itself is not allowed
-yet, and tells from when on.`
+yet, and tells from when on. Two long runs on one host exclude each other (24);
+single steps and status do not wait for them.
+
+An upstream Authority knows only one call, which switches at once: --key-id and
+--location name the new key, --dry-run shows the request, and what nobody can
+guarantee is said. That call needs auth.bootstrap_key.`
 
 type rotateOptions struct {
 	wait    bool
@@ -86,6 +91,9 @@ func runRotate(ctx context.Context, app *App, r *rotateShared, o rotateOptions) 
 	case o.timeout < 0:
 		return fault.Errorf(fault.Input, "--timeout: %s is negative", o.timeout)
 	}
+	if err := o.upstreamOptions.check(o.wait); err != nil {
+		return err
+	}
 	d, err := r.driver(app, true)
 	if err != nil {
 		return err
@@ -107,7 +115,11 @@ func drive(ctx context.Context, app *App, d *driver, schema string, timeout time
 	if err != nil {
 		return err
 	}
-	defer func() { _ = l.Release() }()
+	if l != nil {
+		defer func() { _ = l.Release() }()
+	} else {
+		app.Streams.Warn("auth.token_cache is empty, so no lock keeps a second run on this host away; the Authority keeps the two from harm")
+	}
 	if timeout > 0 {
 		late := fault.Errorf(fault.Partial, "not finished within %s; the rest is left to advance", timeout).
 			Hint("next: stella auth rotate advance")
@@ -138,6 +150,21 @@ func drive(ctx context.Context, app *App, d *driver, schema string, timeout time
 	return err
 }
 
+// rotateItem is a transition that was made.
+type rotateItem struct {
+	Action keyring.Action `json:"action"`
+	KID    string         `json:"kid"`
+	To     keyring.State  `json:"to"`
+}
+
+// rotateProgress is what a run waits for.
+type rotateProgress struct {
+	Action    keyring.Action `json:"waiting_for"`
+	KID       string         `json:"kid,omitempty"`
+	NotBefore time.Time      `json:"not_before,omitzero"`
+	Blocked   string         `json:"blocked,omitempty"`
+}
+
 // watch shows what the driver does, and how long it waits.
 func watch(d *driver, s *ui.Streams, events *ui.Events) {
 	line := s.Line()
@@ -149,12 +176,12 @@ func watch(d *driver, s *ui.Streams, events *ui.Events) {
 			if e.Action == keyring.Schedule {
 				text = e.KID + ": scheduled for activation"
 			}
-			_ = events.Emit(ui.Item, map[string]any{"action": e.Action, "kid": e.KID, "to": e.To}, text)
+			_ = events.Emit(ui.Item, rotateItem{e.Action, e.KID, e.To}, text)
 		case rotate.Warning:
-			_ = events.Emit(ui.Warning, map[string]any{"message": e.Text}, e.Text)
+			_ = events.Emit(ui.Warning, map[string]string{"message": e.Text}, e.Text)
 		case rotate.Waiting:
 			waiting = e
-			_ = events.Emit(ui.Progress, map[string]any{"waiting_for": e.Action, "kid": e.KID, "not_before": e.Until, "blocked": e.Text}, "")
+			_ = events.Emit(ui.Progress, rotateProgress{e.Action, e.KID, e.Until, e.Text}, "")
 		}
 	}
 	d.Sleep = func(ctx context.Context, wait time.Duration) error {

@@ -7,7 +7,6 @@ import (
 
 	"github.com/stella-ops/stella/internal/fault"
 	"github.com/stella-ops/stella/internal/keyring"
-	"github.com/stella-ops/stella/internal/rotate"
 	"github.com/stella-ops/stella/internal/ui"
 )
 
@@ -40,12 +39,12 @@ func changeCommands() []change {
 		{action: keyring.Withdraw, short: "Take back a published key that never signed", states: []keyring.State{keyring.Published}, reason: true,
 			text:    "Takes a published key that has never signed out of the JWKS and destroys its\nprivate half. Do it for a standby that must not be used.",
 			example: "  stella auth rotate withdraw KID --reason 'wrong curve'"},
-		{action: keyring.Undo, short: "Let the key before the last one sign again", states: []keyring.State{keyring.Retiring}, reason: true,
-			text:    "Makes the key that signed last the active one again; the present one retires.\nBoth are in the JWKS, so no verifier notices. Possible until that key is retired.",
+		{action: keyring.Undo, short: "Let the key before the last one sign again", states: []keyring.State{keyring.Retiring}, reason: true, force: true,
+			text:    "Makes the key that signed last the active one again; the present one retires.\nBoth are in the JWKS, so no verifier notices. Possible until that key is retired.\nRefused while that key is itself too young to be known to all verifiers, which\nhappens when it was activated by force; --force does it all the same.",
 			example: "  stella auth rotate undo --reason 'a relying service cannot read the new key'"},
 		{action: keyring.Taint, short: "Stop trusting a key; switch at once if it is the active one", reason: true, force: true, out: true,
 			states:  []keyring.State{keyring.Active, keyring.Retiring, keyring.Published, keyring.Staged},
-			text:    "Marks a key as not to be trusted. The active key is replaced by the standby in\nthe same step. Its tokens stay valid until they expire or until 'revoke', so that\nclients can get new ones first; they are counted.",
+			text:    "Marks a key as not to be trusted. The active key is replaced by the standby in\nthe same step. Its tokens stay valid until they expire or until 'revoke', so that\nclients can get new ones first; they are counted. While the standby is too young\nto be known to all verifiers it is refused: --outage issues nothing until then,\n--force switches all the same and some verifiers will reject new tokens.",
 			example: "  stella auth rotate taint --reason 'laptop stolen'\n  stella auth rotate taint KID --outage --reason 'key leaked, standby too young'"},
 		{action: keyring.Revoke, short: "Drop a tainted key at once", states: []keyring.State{keyring.Tainted}, reason: true,
 			text:    "Takes a tainted key out of the JWKS at once and destroys its private half.\nConnected verifiers refuse its tokens within one cache lifetime.",
@@ -75,8 +74,10 @@ func newChangeCmd(app *App, r *rotateShared, c change) *cobra.Command {
 			return r.completeKIDs(cmd.Context(), app, c.states), cobra.ShellCompDirectiveNoFileComp
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				o.req.KID = args[0]
+			if len(args) > 0 { // an empty one is a variable that was not set, not "the only one"
+				if o.req.KID = args[0]; !keyring.ValidKID(o.req.KID) {
+					return fault.Errorf(fault.Input, "%.140q is not the name of a key", o.req.KID).Hint("list the keys: stella auth rotate status")
+				}
 			}
 			return runChange(cmd.Context(), app, r, o)
 		},
@@ -95,20 +96,12 @@ func newChangeCmd(app *App, r *rotateShared, c change) *cobra.Command {
 }
 
 func runChange(ctx context.Context, app *App, shared *rotateShared, o changeOptions) error {
-	if o.req.KID != "" && !keyring.ValidKID(o.req.KID) {
-		return fault.Errorf(fault.Input, "%.140q is not the name of a key", o.req.KID).Hint("list the keys: stella auth rotate status")
-	}
 	if (o.req.Force || o.req.Outage || needsReason(o.req.Action)) && o.req.Reason == "" {
 		return fault.Errorf(fault.Input, "%s needs a reason: it is recorded in the key history", o.req.Action).Hint("add --reason 'why'")
 	}
 	d, err := shared.driver(app, true)
 	if err != nil {
 		return err
-	}
-	d.Events = func(e rotate.Event) {
-		if e.Type == rotate.Warning {
-			app.Streams.Warn("%s", e.Text)
-		}
 	}
 	r, err := d.Change(ctx, o.req)
 	if err != nil {

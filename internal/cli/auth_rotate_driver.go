@@ -65,6 +65,11 @@ func (r *rotateShared) driver(app *App, manage bool) (*driver, error) {
 		return nil, err
 	}
 	d.Driver = &rotate.Driver{API: &rotate.API{Base: strings.TrimSuffix(c.Authority.URL, "/"), Doer: doer}, Looker: looker, Delays: app.RetryDelays}
+	d.Events = func(e rotate.Event) { // long runs replace it, see watch
+		if e.Type == rotate.Warning {
+			app.Streams.Warn("%s", e.Text)
+		}
+	}
 	return d, nil
 }
 
@@ -118,17 +123,18 @@ func (b *bootstrapDoer) Do(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	req.Header.Set(b.header, string(key.Reveal()))
-	resp, err := b.client.Do(req)
-	if err != nil && fault.KindOf(err) == fault.Unclassified {
-		return nil, fault.Errorf(fault.Transient, "%w", err).Hint("is the Authority up? see authority.url: stella config show")
-	}
-	return resp, err
+	client := *b.client // a key follows no redirect, and no change becomes a GET
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return client.Do(req)
 }
 
-// lock keeps two long runs on this host apart. Single transitions take no
-// lock: an emergency must not wait for a timer.
+// lock keeps two long runs on this host apart; nil where there is no place for
+// it. Single transitions take no lock: an emergency must not wait for a timer.
 func (d *driver) lock(ctx context.Context) (*lock.Lock, error) {
 	dir := d.config.Auth.TokenCache
+	if dir == "" {
+		return nil, nil
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fault.As(fault.Config, err)
 	}

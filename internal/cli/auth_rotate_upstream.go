@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/stella-ops/stella/internal/fault"
+	"github.com/stella-ops/stella/internal/keyring"
 	"github.com/stella-ops/stella/internal/rotate"
 	"github.com/stella-ops/stella/internal/ui"
 )
@@ -18,14 +19,30 @@ func (o *upstreamOptions) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.location, "location", "", "with --key-id: path of its PEM `FILE` as the Authority sees it")
 }
 
+// check refuses what the one call cannot do, and options that would silently
+// be ignored.
+func (o *upstreamOptions) check(wait bool) error {
+	switch {
+	case o.keyID == "" && o.location != "":
+		return fault.Errorf(fault.Input, "--location is for --key-id")
+	case o.keyID == "":
+		return nil
+	case !keyring.ValidKID(o.keyID):
+		return fault.Errorf(fault.Input, "--key-id: %.140q is not the name of a key", o.keyID).
+			Hint("use 1 to 128 letters, digits, dots, underscores and hyphens")
+	case o.location == "":
+		return fault.Errorf(fault.Input, "--key-id needs --location: the path of the PEM file as the Authority sees it")
+	case wait:
+		return fault.Errorf(fault.Input, "--wait is not for --key-id: that call tells nothing to wait for")
+	}
+	return nil
+}
+
 // runUpstream uses the one call that an upstream Authority has, and says what
 // that cannot guarantee.
 func runUpstream(ctx context.Context, app *App, d *driver, o rotateOptions) error {
 	if d.key == nil {
 		return d.config.Require("auth.bootstrap_key")
-	}
-	if o.location == "" {
-		return fault.Errorf(fault.Input, "--key-id needs --location: the path of the PEM file as the Authority sees it")
 	}
 	if !o.force && !o.dryRun {
 		return fault.Errorf(fault.Input, "this call switches at once: verifiers may reject new tokens until they reload their key set").
@@ -46,7 +63,12 @@ func runUpstream(ctx context.Context, app *App, d *driver, o rotateOptions) erro
 			p.Block(r.Request)
 			return
 		}
-		p.Line("active key: %s, before: %s", r.Answer.ActiveKeyID, orNone(r.Answer.PreviousKeyID))
+		if next := r.Answer.ScheduledKeyID; next != "" {
+			p.Line("active key: %s; %s is published, and activated from %s on", orNone(r.Answer.ActiveKeyID), next, clock(r.Answer.ActivateAt))
+			p.Line("this Authority has a key lifecycle API: see 'stella auth rotate status'")
+		} else {
+			p.Line("active key: %s, before: %s", orNone(r.Answer.ActiveKeyID), orNone(r.Answer.PreviousKeyID))
+		}
 		p.Line("in the key set now: %v", r.Published)
 	})
 }

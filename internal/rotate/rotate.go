@@ -2,7 +2,6 @@ package rotate
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -39,8 +38,9 @@ type Driver struct {
 	Events func(Event) // nil: nobody listens
 	// Sleep waits; nil means a timer that ends early with ctx.
 	Sleep func(ctx context.Context, d time.Duration) error
-	// Delays are the waits before questions (not changes) are asked again
-	// after a passing failure; nil means 1 s, 2 s, 5 s.
+	// Delays are the waits before a question is asked again after a passing
+	// failure; none means 1 s, 2 s, 5 s. A change is never sent twice: before
+	// the next one the state is asked for.
 	Delays []time.Duration
 }
 
@@ -59,6 +59,10 @@ type Summary struct {
 	Changes  []keyring.Moved `json:"changes"`
 	Steps    []keyring.Step  `json:"steps"` // what is left
 	Report   *keyring.Report `json:"report"`
+}
+
+func newSummary(r *keyring.Report) *Summary {
+	return &Summary{From: activeKID(r), To: activeKID(r), Changes: []keyring.Moved{}, Steps: []keyring.Step{}}
 }
 
 // made reports whether this run itself made kid the active key.
@@ -80,15 +84,16 @@ func (d *Driver) Rotate(ctx context.Context, o Options) (*Summary, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Summary{From: activeKID(report), To: activeKID(report)}
-	target, err := d.schedule(ctx, report, o, s)
+	s := newSummary(report)
+	target, err := d.prepare(ctx, report, o, s)
 	if err != nil {
 		return s, err
 	}
 	if o.Force {
-		if _, err := d.change(ctx, keyring.Request{Action: keyring.Activate, KID: target, Force: true, Reason: o.Reason}, s); err != nil {
-			return s, err
-		}
+		err = d.force(ctx, target, o.Reason, s)
+	}
+	if err != nil {
+		return s, err
 	}
 	err = d.run(ctx, o, s)
 	s.Switched = s.To == target
@@ -105,15 +110,26 @@ func (d *Driver) Advance(ctx context.Context, o Options) (*Summary, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Summary{From: activeKID(report), To: activeKID(report)}
+	s := newSummary(report)
 	err = d.run(ctx, o, s)
 	s.Switched = s.To != s.From
 	return s, err
 }
 
-// schedule sees to it that one published key is scheduled for activation and
-// returns its kid.
-func (d *Driver) schedule(ctx context.Context, report *keyring.Report, o Options, s *Summary) (string, error) {
+// force activates target now, unless the Authority has just done so by itself.
+func (d *Driver) force(ctx context.Context, target, reason string, s *Summary) error {
+	_, err := d.change(ctx, keyring.Request{Action: keyring.Activate, KID: target, Force: true, Reason: reason}, s)
+	if fault.KindOf(err) == fault.Order {
+		if r, look := d.report(ctx); look == nil && activeKID(r) == target {
+			return nil
+		}
+	}
+	return err
+}
+
+// prepare sees to it that one key is published and, unless it will be forced,
+// scheduled for activation, and returns its kid.
+func (d *Driver) prepare(ctx context.Context, report *keyring.Report, o Options, s *Summary) (string, error) {
 	ring := ringOf(report)
 	key := ring.Standby()
 	if key != nil && !key.ActivateAt.IsZero() {
@@ -141,57 +157,11 @@ func (d *Driver) schedule(ctx context.Context, report *keyring.Report, o Options
 		}
 		report = &r.Report
 	}
+	if o.Force {
+		return kid, nil
+	}
 	_, err := d.change(ctx, keyring.Request{Action: keyring.Schedule, KID: kid, Reason: o.Reason, ExpectVersion: report.Version}, s)
 	return kid, err
-}
-
-// run does every automatic step that is due, and under Wait waits for the
-// next until none is left.
-func (d *Driver) run(ctx context.Context, o Options, s *Summary) error {
-	for {
-		report, err := d.refresh(ctx)
-		if err != nil {
-			return err
-		}
-		if now := activeKID(report); now != s.To && now != "" && !s.made(now) {
-			// The Authority activates what is scheduled by itself, too.
-			s.Changes = append(s.Changes, keyring.Moved{KID: now, From: keyring.Published, To: keyring.Active})
-			d.tell(Event{Type: Changed, Action: keyring.Activate, KID: now, To: keyring.Active})
-		}
-		s.Report, s.Steps, s.To = report, report.Steps, activeKID(report)
-		step, left := nextAuto(report)
-		switch {
-		case step == nil:
-			return nil
-		case step.Due:
-			err := d.do(ctx, *step, report.Version, s)
-			if errors.Is(err, keyring.ErrConflict) {
-				continue // somebody else did something: look again
-			}
-			if o.Wait && fault.KindOf(err) == fault.Transient && ctx.Err() == nil {
-				d.tell(Event{Type: Warning, Text: err.Error()})
-				continue // done or not: the next look tells, and waits for the Authority
-			}
-			if err != nil {
-				return err
-			}
-		case !o.Wait:
-			return nil
-		default:
-			if err := d.wait(ctx, *step, left, report); err != nil {
-				return err
-			}
-		}
-	}
-}
-
-func (d *Driver) do(ctx context.Context, step keyring.Step, version uint64, s *Summary) error {
-	req := keyring.Request{Action: step.Action, KID: step.KID, ExpectVersion: version}
-	if step.Action == keyring.Revoke {
-		req.Reason = "nothing honest signed by this tainted key is alive any more"
-	}
-	_, err := d.change(ctx, req, s)
-	return err
 }
 
 // Change makes one transition, after looking at the vantage points if it is
@@ -254,11 +224,7 @@ func (d *Driver) refresh(ctx context.Context) (*keyring.Report, error) {
 
 // report asks for the state, again after a passing failure.
 func (d *Driver) report(ctx context.Context) (*keyring.Report, error) {
-	delays := d.Delays
-	if delays == nil {
-		delays = []time.Duration{time.Second, 2 * time.Second, 5 * time.Second}
-	}
-	for _, delay := range delays {
+	for _, delay := range d.delays() {
 		r, err := d.API.Report(ctx)
 		if fault.KindOf(err) != fault.Transient || ctx.Err() != nil {
 			return r, err
@@ -269,31 +235,6 @@ func (d *Driver) report(ctx context.Context) (*keyring.Report, error) {
 		}
 	}
 	return d.API.Report(ctx)
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-timer.C:
-		return nil
-	}
-}
-
-func (d *Driver) wait(ctx context.Context, step keyring.Step, left time.Duration, report *keyring.Report) error {
-	// Vantage points are looked at several times within a cache lifetime, so
-	// that a gap is seen; the timetable alone needs no look in between.
-	if len(report.Vantage) > 0 && step.Action == keyring.Activate {
-		left = min(left, max(report.Policy.CacheLifetime.Duration()/5, 200*time.Millisecond))
-	}
-	left = max(left, 50*time.Millisecond)
-	d.tell(Event{Type: Waiting, Action: step.Action, KID: step.KID, Until: step.NotBefore, Left: left, Text: step.Blocked})
-	if d.Sleep != nil {
-		return d.Sleep(ctx, left)
-	}
-	return sleep(ctx, left)
 }
 
 func (d *Driver) tell(e Event) {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/stella-ops/stella/internal/fault"
 	"github.com/stella-ops/stella/internal/jose/jwks"
@@ -30,11 +31,16 @@ type UpstreamRequest struct {
 	Reason   string `json:"-"` // for our own record; upstream has no place for it
 }
 
-// UpstreamAnswer is what comes back; unknown members are ignored.
+// UpstreamAnswer is what comes back; unknown members are ignored. The last two
+// come from an Authority of ours only, which publishes first and switches when
+// verifiers can know the key.
 type UpstreamAnswer struct {
 	ActiveKeyID   string   `json:"activeKeyId"`
 	PreviousKeyID string   `json:"previousKeyId"`
 	RetiredKeyIDs []string `json:"retiredKeyIds"`
+
+	ScheduledKeyID string    `json:"scheduledKeyId,omitempty"`
+	ActivateAt     time.Time `json:"activateAt,omitzero"`
 }
 
 // UpstreamResult tells what was done and what nobody guarantees.
@@ -55,7 +61,7 @@ func (u *Upstream) Rotate(ctx context.Context, req UpstreamRequest, dryRun bool)
 		return nil, err
 	}
 	r := &UpstreamResult{
-		DryRun: dryRun, Reason: req.Reason, Published: []string{},
+		DryRun: dryRun, Reason: req.Reason, Published: []string{}, Answer: UpstreamAnswer{RetiredKeyIDs: []string{}},
 		Request: fmt.Sprintf("POST %s%s\n%s: (the bootstrap key)\nContent-Type: application/json\n\n%s", u.API.Base, keyring.PathUpstream, u.Header, body),
 		NotGuaranteed: []string{
 			"the new key signs as soon as this Authority has it: verifiers that cache the key set may reject new tokens until they reload it",
@@ -68,6 +74,12 @@ func (u *Upstream) Rotate(ctx context.Context, req UpstreamRequest, dryRun bool)
 	}
 	if err := u.API.call(ctx, http.MethodPost, keyring.PathUpstream, req, &r.Answer); err != nil {
 		return nil, fmt.Errorf("asking for the rotation: %w", err)
+	}
+	if r.Answer.RetiredKeyIDs == nil { // null on the wire
+		r.Answer.RetiredKeyIDs = []string{}
+	}
+	if r.Answer.ScheduledKeyID != "" {
+		r.NotGuaranteed = []string{} // the timetable guards this switch
 	}
 	set, err := jwks.Fetch(ctx, u.Client, strings.TrimSuffix(u.API.Base, "/")+"/jwks")
 	if err != nil {
