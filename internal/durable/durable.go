@@ -155,8 +155,29 @@ func (d *Dir) writeTemp(temp string, data []byte, perm fs.FileMode) error {
 	return f.Close()
 }
 
-// Remove removes name durably. A missing file is not an error.
+// Moved reports, as an error, that the path no longer leads to the directory
+// that was opened: it was renamed, removed, or another one was put there.
+func (d *Dir) Moved() error {
+	here, err := os.Stat(d.Path())
+	if err != nil {
+		return fmt.Errorf("looking for directory %q: %w", d.Path(), err)
+	}
+	open, err := d.dir.Stat()
+	if err != nil {
+		return fmt.Errorf("looking at open directory %q: %w", d.Path(), err)
+	}
+	if !os.SameFile(here, open) {
+		return fmt.Errorf("directory %q was replaced since it was opened", d.Path())
+	}
+	return nil
+}
+
+// Remove removes name durably, with what a crash during its creation may have
+// left beside it. A missing file is not an error.
 func (d *Dir) Remove(name string) error {
+	if err := d.removeTemps(tempPrefix + name + "-"); err != nil {
+		return err
+	}
 	err := d.step(StepUnlink, name, func() error { return d.root.Remove(name) })
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("removing %q in %q: %w", name, d.Path(), err)
@@ -201,6 +222,22 @@ func (d *Dir) Names() ([]string, error) {
 		}
 	}
 	return names, nil
+}
+
+func (d *Dir) removeTemps(prefix string) error {
+	entries, err := fs.ReadDir(d.root.FS(), ".")
+	if err != nil {
+		return fmt.Errorf("listing %q: %w", d.Path(), err)
+	}
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), prefix) {
+			continue
+		}
+		if err := d.root.Remove(e.Name()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("removing left-over %q in %q: %w", e.Name(), d.Path(), err)
+		}
+	}
+	return nil
 }
 
 func (d *Dir) step(s Step, name string, do func() error) error {

@@ -18,10 +18,11 @@ func (t *transition) activate() error {
 	if k.State != Published {
 		return t.wrong(k, Published)
 	}
-	if !t.c.Force {
-		if err := t.Ring.gate(k, t.c.Vantage, t.now); err != nil {
+	if err := t.Ring.gate(k, t.c.Vantage, t.clock); err != nil {
+		if !t.c.Force {
 			return err
 		}
+		t.warn("by force, before its time: %v; verifiers may reject new tokens until they know the key. Back: stella auth rotate undo --reason '…'", err)
 	}
 	active := t.Active()
 	t.promote(k)
@@ -37,11 +38,16 @@ func (r *Ring) gate(k *Key, vantage []Vantage, now time.Time) error {
 	lag := r.Lagging(k, vantage, now)
 	if len(lag) > 0 {
 		e := &OrderError{Next: next}
+		known := true // when, if time alone helps
 		for _, l := range lag {
+			known = known && !l.Until.IsZero()
 			e.Lagging = append(e.Lagging, l.Name)
 			e.Earliest = later(e.Earliest, l.Until)
 		}
 		e.Earliest = later(e.Earliest, r.Matures(k))
+		if !known {
+			e.Earliest = time.Time{}
+		}
 		e.Message = fmt.Sprintf("activate: key %s is not known everywhere: %s", k.KID, lagText(lag))
 		return e
 	}
@@ -125,7 +131,10 @@ func (t *transition) taint() error {
 		return nil
 	}
 	heir := t.oldest()
-	if heir != nil && t.Matures(heir).After(t.now) && !t.c.Force {
+	if heir != nil && t.Matures(heir).After(t.clock) && t.c.Force {
+		t.warn("by force: verifiers may not know key %s until %s and may reject new tokens until then", heir.KID, stamp(t.Matures(heir)))
+	}
+	if heir != nil && t.Matures(heir).After(t.clock) && !t.c.Force {
 		if !t.c.Outage {
 			return &OrderError{
 				Message: fmt.Sprintf("taint: key %s is the active one, and its standby %s is not known to all verifiers until %s",
@@ -147,8 +156,8 @@ func (t *transition) taint() error {
 	k.TaintedAt = t.now
 	if heir != nil {
 		t.promote(heir)
-		if lags := t.Lagging(heir, t.c.Vantage, t.now); len(lags) > 0 {
-			t.out.Warnings = append(t.out.Warnings, lagText(lags)+": verifiers behind it may reject new tokens for a while")
+		if lags := t.Lagging(heir, t.c.Vantage, t.clock); len(lags) > 0 {
+			t.warn("key %s signs now, but %s: verifiers behind it may reject new tokens for a while", heir.KID, lagText(lags))
 		}
 	}
 	return nil

@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/stella-ops/stella/internal/fault"
 )
@@ -46,13 +48,14 @@ func (r *Ring) Apply(c Change, now time.Time) (*Outcome, error) {
 	if err := checkReason(c); err != nil {
 		return nil, err
 	}
-	if behind := r.At.Sub(now); behind > r.Policy.Skew.Duration() {
+	// An emergency does not wait until a clock that was ahead is caught up with.
+	urgent := c.Action == Taint || c.Action == Revoke
+	if behind := r.At.Sub(now); behind > r.Policy.Skew.Duration() && !urgent {
 		return nil, &OrderError{Message: fmt.Sprintf("this replica's clock says %s, which is %s before the last change: set the clock first", stamp(now), behind.Round(time.Second))}
 	}
-	now = later(now, r.At).UTC()
-	t := &transition{Ring: r.clone(), c: c, now: now}
+	t := &transition{Ring: r.clone(), c: c, clock: now.UTC(), now: later(now, r.At).UTC()}
 	t.Version++
-	t.At = now
+	t.At = t.now
 	if err := t.apply(); err != nil {
 		return nil, err
 	}
@@ -64,9 +67,10 @@ func (r *Ring) Apply(c Change, now time.Time) (*Outcome, error) {
 // transition is one Apply at work.
 type transition struct {
 	*Ring
-	c   Change
-	now time.Time
-	out Outcome
+	c     Change
+	clock time.Time // judges whether a time has come
+	now   time.Time // is written down: never before what was written last
+	out   Outcome
 }
 
 func (t *transition) apply() error {
@@ -101,12 +105,21 @@ func checkReason(c Change) error {
 	if len(c.Reason) > MaxReason {
 		return fault.Errorf(fault.Input, "the reason has %d bytes, the limit is %d", len(c.Reason), MaxReason)
 	}
+	if strings.ContainsFunc(c.Reason, unprintable) {
+		return fault.Errorf(fault.Input, "the reason has control characters in it")
+	}
 	need := c.Force || c.Outage || c.Action == Undo || c.Action == Taint || c.Action == Revoke
 	if need && c.Reason == "" {
 		return fault.Errorf(fault.Input, "%s needs a reason: it is recorded in the key history", what(c)).
 			Hint("add --reason 'why'")
 	}
 	return nil
+}
+
+// unprintable reports control characters and those that reorder text, which a
+// record that people read must not hold.
+func unprintable(r rune) bool {
+	return !unicode.IsPrint(r) || r == unicode.ReplacementChar
 }
 
 func what(c Change) string {
@@ -144,6 +157,10 @@ func (t *transition) target(s State) (*Key, error) {
 		return nil, &OrderError{Message: fmt.Sprintf("%s: no key is %s", t.c.Action, s), Next: nextFor(t.Ring, t.now)}
 	}
 	return found, nil
+}
+
+func (t *transition) warn(format string, args ...any) {
+	t.out.Warnings = append(t.out.Warnings, fmt.Sprintf(format, args...))
 }
 
 // simple is a transition with no timetable.
@@ -191,7 +208,7 @@ func (t *transition) end(k *Key, to State) {
 func (t *transition) demote(k *Key, to State) {
 	t.move(k, to)
 	k.DemotedAt = t.now
-	k.AliveUntil = t.now.Add(t.Policy.SignLease.Duration() + k.LongestLife.Duration())
+	k.AliveUntil = t.noticed(t.now).Add(k.LongestLife.Duration())
 }
 
 func (t *transition) promote(k *Key) {
@@ -201,7 +218,23 @@ func (t *transition) promote(k *Key) {
 	k.LongestLife = max(k.LongestLife, t.Policy.TokenLifetime)
 }
 
+// maxLive bounds the keys that have not ended, well below what readers of a
+// JWKS accept.
+const maxLive = 32
+
 func (t *transition) add() error {
+	live := 0
+	for _, k := range t.Keys {
+		if !k.State.Ended() {
+			live++
+		}
+	}
+	if live+len(t.c.keys) > maxLive {
+		return &OrderError{
+			Message: fmt.Sprintf("%s: there are %d keys that have not ended, the limit is %d", t.c.Action, live, maxLive),
+			Next:    "stella auth rotate discard KID, or withdraw KID, for those that are not needed",
+		}
+	}
 	for _, k := range t.c.keys {
 		if !ValidKID(k.KID) {
 			return fault.Errorf(fault.Input, "kid %q: use 1 to 128 letters, digits, dots, underscores and hyphens", k.KID)
@@ -228,11 +261,14 @@ func (t *transition) add() error {
 
 func (t *transition) setPolicy() error {
 	p := *t.c.policy
-	prior := t.Policy.CacheLifetime
-	if t.PolicyAt.Add(t.PriorCache.Duration()).After(t.now) {
-		prior = max(prior, t.PriorCache)
+	cache, lease := t.Policy.CacheLifetime, t.Policy.SignLease
+	if t.noticed(t.PolicyAt).Add(t.PriorCache.Duration()).After(t.now) {
+		cache = max(cache, t.PriorCache)
 	}
-	t.Policy, t.PriorCache, t.PolicyAt = p, prior, t.now
+	if t.PolicyAt.Add(t.PriorLease.Duration()).After(t.now) {
+		lease = max(lease, t.PriorLease)
+	}
+	t.Policy, t.PriorCache, t.PriorLease, t.PolicyAt = p, cache, lease, t.now
 	if k := t.Active(); k != nil {
 		k.LongestLife = max(k.LongestLife, p.TokenLifetime)
 	}
@@ -273,7 +309,12 @@ func (t *transition) retire() error {
 	if k.State != Retiring {
 		return t.wrong(k, Retiring)
 	}
-	if due := t.Outlived(k); due.After(t.now) && !t.c.Force {
+	if due := t.Outlived(k); due.After(t.clock) {
+		if t.c.Force {
+			t.warn("retire by force: verifiers reject from now on what key %s signed and is valid until %s", k.KID, stamp(due))
+			t.end(k, Retired)
+			return nil
+		}
 		return &OrderError{
 			Message:  fmt.Sprintf("retire: something that key %s signed may be valid until %s", k.KID, stamp(due)),
 			Earliest: due,
@@ -299,7 +340,7 @@ func (t *transition) undo() error {
 		return t.wrong(k, Retiring)
 	}
 	// A key that was once activated by force may still be too young.
-	if due := t.Matures(k); due.After(t.now) && !t.c.Force {
+	if due := t.Matures(k); due.After(t.clock) && !t.c.Force {
 		return &OrderError{
 			Message:  fmt.Sprintf("undo: verifiers may hold a set without key %s until %s", k.KID, stamp(due)),
 			Earliest: due,

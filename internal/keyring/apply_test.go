@@ -43,12 +43,32 @@ type walk struct {
 	now    time.Time
 	made   int
 	served map[string]time.Time // kid: since when without a gap it is in the set
-	cache  []time.Time          // when the cache lifetime changed …
-	ages   []time.Duration      // … and to what
+	eras   []era                // of the policy
 	signed map[string]time.Time // kid: when the last thing it signed expires for every verifier
 	steps  int
 	last   uint64
 	done   map[Action]int // shared by all walks
+}
+
+// era is a time in which one policy was in force.
+type era struct {
+	at               time.Time
+	age, lease, life time.Duration
+}
+
+func eraOf(p Policy, at time.Time) era {
+	return era{at, p.CacheLifetime.Duration(), p.SignLease.Duration(), p.TokenLifetime.Duration()}
+}
+
+// lagged is until when a replica may act as if what happened at t had not,
+// and live in era i: it looked at the history for the last time just before
+// the era ended or t came.
+func (w *walk) lagged(i int, t time.Time) time.Time {
+	end := t
+	if i+1 < len(w.eras) {
+		end = earlier(end, w.eras[i+1].at)
+	}
+	return end.Add(w.eras[i].lease)
 }
 
 func (w *walk) do(t *rapid.T) {
@@ -71,6 +91,7 @@ func (w *walk) do(t *rapid.T) {
 		p := testPolicy()
 		p.CacheLifetime = sec(rapid.IntRange(1, 600).Draw(t, "cache"))
 		p.TokenLifetime = sec(rapid.IntRange(1, 900).Draw(t, "life"))
+		p.SignLease = sec(rapid.IntRange(1, 300).Draw(t, "lease"))
 		c.policy = &p
 	}
 	out, err := before.Apply(c, w.now)
@@ -106,8 +127,12 @@ func (w *walk) check(t fataler, before *Ring, c Change, out *Outcome) {
 			w.signed[k.KID] = time.Time{}
 		}
 		if old := before.Find(k.KID); old != nil && old.State == Active {
-			until := w.now.Add(after.Policy.SignLease.Duration() + max(before.Policy.TokenLifetime, after.Policy.TokenLifetime).Duration())
-			w.signed[k.KID] = later(w.signed[k.KID], until)
+			for i, e := range w.eras {
+				if i+1 < len(w.eras) && !w.eras[i+1].at.After(old.ActivatedAt) {
+					continue // over before it was active
+				}
+				w.signed[k.KID] = later(w.signed[k.KID], w.lagged(i, w.now).Add(e.life))
+			}
 		}
 		if k.InSet() && w.served[k.KID].IsZero() {
 			w.served[k.KID] = w.now
@@ -117,7 +142,7 @@ func (w *walk) check(t fataler, before *Ring, c Change, out *Outcome) {
 		t.Fatalf("%d keys are active", active)
 	}
 	if c.Action == SetPolicy {
-		w.cache, w.ages = append(w.cache, w.now), append(w.ages, c.policy.CacheLifetime.Duration())
+		w.eras = append(w.eras, eraOf(*c.policy, w.now))
 	}
 	w.checkVanished(t, before, after, c)
 }
@@ -132,15 +157,11 @@ func (w *walk) checkSigner(t fataler, before *Ring, k *Key, c Change) {
 	if since.IsZero() {
 		t.Fatalf("key %s signs and was never served", k.KID)
 	}
-	for i, at := range w.cache {
-		if at.After(since) {
+	for i, e := range w.eras {
+		if e.at.After(since) {
 			break
 		}
-		end := since // last moment at which an answer without k left with this lifetime
-		if i+1 < len(w.cache) && w.cache[i+1].Before(since) {
-			end = w.cache[i+1]
-		}
-		if held := end.Add(w.ages[i]); held.After(w.now) {
+		if held := w.lagged(i, since).Add(e.age); held.After(w.now) {
 			t.Fatalf("key %s signs at %s, but a set without it may be cached until %s", k.KID, w.now, held)
 		}
 	}
@@ -169,7 +190,7 @@ func newWalk(t interface{ Fatal(...any) }) *walk {
 	w := &walk{now: epoch, served: map[string]time.Time{}, signed: map[string]time.Time{}}
 	w.ring = newRing(t, testPolicy(), epoch)
 	w.last = w.ring.Version
-	w.cache, w.ages = []time.Time{epoch}, []time.Duration{testPolicy().CacheLifetime.Duration()}
+	w.eras = []era{eraOf(testPolicy(), epoch)}
 	// Nobody has a set from before there was an Authority.
 	w.served["k1"], w.served["k2"] = epoch.Add(-time.Hour), epoch
 	return w

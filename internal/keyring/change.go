@@ -1,6 +1,7 @@
 package keyring
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -46,7 +47,13 @@ func (k *Keyring) Change(ctx context.Context, c Change) (*Outcome, error) {
 		if c.ExpectVersion != 0 && ring.Version != c.ExpectVersion {
 			return nil, fmt.Errorf("%w: it is at version %d, not %d", ErrConflict, ring.Version, c.ExpectVersion)
 		}
+		if err := k.unused(c); err != nil {
+			return nil, err
+		}
 		out, err := ring.Apply(c, k.o.Now())
+		if err == nil {
+			err = k.canSign(ctx, c, ring, out.Ring)
+		}
 		if err != nil || c.DryRun {
 			return out, err
 		}
@@ -85,9 +92,46 @@ func prepare(c *Change, now time.Time) (pkcs8 []byte, err error) {
 	return pkcs8, nil
 }
 
+// unused refuses a kid or a key that was ever used, also one that the state
+// no longer carries along.
+func (k *Keyring) unused(c Change) error {
+	if c.Action != Stage {
+		return nil
+	}
+	thumb, err := c.keys[0].JWK.Thumbprint()
+	if err != nil {
+		return fmt.Errorf("naming key: %w", err)
+	}
+	for _, name := range []string{c.keys[0].KID, thumb} {
+		if kid, ok := k.used[name]; ok {
+			return &OrderError{Message: fmt.Sprintf("stage: %q is the kid of, or the same key as, %q; neither a kid nor a key is ever used twice", c.keys[0].KID, kid)}
+		}
+	}
+	return nil
+}
+
+// canSign refuses a change that would make a key active whose private half
+// cannot be used: that would be an outage, and there is no hurry that wants it.
+func (k *Keyring) canSign(ctx context.Context, c Change, before, after *Ring) error {
+	heir := after.Active()
+	if heir == nil || sameKey(before.Active(), heir) {
+		return nil
+	}
+	if _, err := k.signer(ctx, heir); err != nil {
+		return &OrderError{
+			Message: fmt.Sprintf("%s: key %s could not sign: %v", c.Action, heir.KID, err),
+			Next:    "repair its file, or take it back: stella auth rotate withdraw " + heir.KID,
+		}
+	}
+	return nil
+}
+
 func (k *Keyring) commit(ctx context.Context, c Change, out *Outcome, material []byte) error {
 	if material != nil {
 		err := k.store.PutKey(ctx, c.keys[0].Private, material)
+		if errors.Is(err, fs.ErrExist) && k.sameStored(ctx, c.keys[0].Private, material) {
+			err = nil // left behind by a stage that was cut short
+		}
 		if errors.Is(err, fs.ErrExist) {
 			return &OrderError{Message: fmt.Sprintf("a private key %q exists already; a kid is never used twice", c.keys[0].KID)}
 		}
@@ -116,6 +160,11 @@ func (k *Keyring) commit(ctx context.Context, c Change, out *Outcome, material [
 			Hint("then finish it: stella auth rotate advance")
 	}
 	return k.accept(ctx, rec)
+}
+
+func (k *Keyring) sameStored(ctx context.Context, name string, pkcs8 []byte) bool {
+	stored, err := k.store.Key(ctx, name)
+	return err == nil && bytes.Equal(stored, pkcs8)
 }
 
 func (k *Keyring) sealSigner(ctx context.Context) (*jose.Signer, error) {

@@ -57,6 +57,10 @@ func historyName(seq uint64) string { return fmt.Sprintf("%s%010d", historyPrefi
 
 // Entries implements Store. Looking for news costs one failed open.
 func (s *Dir) Entries(ctx context.Context, after uint64) ([]ledger.Record, error) {
+	// An open directory outlives its name: what it holds then is no news.
+	if err := s.d.Moved(); err != nil {
+		return nil, err
+	}
 	var records []ledger.Record
 	for seq := after + 1; ; seq++ {
 		if err := ctx.Err(); err != nil {
@@ -141,8 +145,11 @@ func DecodePEM(data []byte) ([]byte, error) {
 	return block.Bytes, nil
 }
 
-// Keys implements Store.
+// Keys implements Store. It also removes what a crash left half-written.
 func (s *Dir) Keys(context.Context) ([]StoredKey, error) {
+	if err := s.d.Sweep(orphanAge); err != nil {
+		return nil, err
+	}
 	names, err := s.d.Names()
 	if err != nil {
 		return nil, err

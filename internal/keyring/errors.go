@@ -2,6 +2,7 @@ package keyring
 
 import (
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/stella-ops/stella/internal/fault"
@@ -39,6 +40,10 @@ func (e *OrderError) Fault() *fault.Error {
 	}
 	if e.Next != "" {
 		f.Hint("next: %s", e.Next)
+	}
+	if len(e.Lagging) > 0 && e.Earliest.IsZero() {
+		f.Hint("first repair %s, or take it out of signing.vantagePoints of the Authority (SIGHUP); one that an operator reported: stella auth rotate forget %s",
+			strings.Join(e.Lagging, ", "), e.Lagging[0])
 	}
 	return f
 }

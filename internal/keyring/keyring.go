@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -52,8 +53,10 @@ type Keyring struct {
 	chain ledger.Chain
 	seal  *jose.Signer // signs the history; read when first needed
 
+	used map[string]string // every kid ever used, and every key's thumbprint: what it was
+
 	view atomic.Pointer[view]
-	seen atomic.Int64 // o.Now of the last complete look at the history, UnixNano
+	seen atomic.Pointer[time.Time] // o.Now of the last complete look at the history
 }
 
 // view is what the token path reads, without a lock.
@@ -71,7 +74,7 @@ func New(store Store, o Options) *Keyring {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Keyring{store: store, o: o}
+	return &Keyring{store: store, o: o, used: map[string]string{}}
 }
 
 // Load reads and verifies the whole history, creates it if that is wanted,
@@ -110,7 +113,7 @@ func (k *Keyring) Refresh(ctx context.Context) error {
 
 func (k *Keyring) refresh(ctx context.Context) error {
 	began := k.o.Now()
-	records, err := k.store.Entries(ctx, k.chain.Seq())
+	records, err := k.news(ctx)
 	if err != nil {
 		return fmt.Errorf("reading key history: %w", err)
 	}
@@ -122,8 +125,26 @@ func (k *Keyring) refresh(ctx context.Context) error {
 	if v := k.view.Load(); v != nil && v.signErr != nil && len(records) == 0 {
 		k.show(ctx, v.ring) // the private key may be readable by now
 	}
-	k.seen.Store(began.UnixNano())
+	k.seen.Store(&began)
 	return nil
+}
+
+// news reads the records after the chain, and the last one of the chain again:
+// a history that has lost it, or has another in its place, was rolled back or
+// replaced, and saying nothing new is not the same as being in reach.
+func (k *Keyring) news(ctx context.Context) ([]ledger.Record, error) {
+	head := k.chain.Seq()
+	if head == 0 {
+		return k.store.Entries(ctx, 0)
+	}
+	records, err := k.store.Entries(ctx, head-1)
+	if err != nil {
+		return nil, err
+	}
+	if len(records) == 0 || records[0].Digest() != k.chain.Head() {
+		return nil, fault.Errorf(fault.Trust, "record %d is gone or is another one: the history was rolled back or replaced while this replica ran", head)
+	}
+	return records[1:], nil
 }
 
 // accept takes one verified record into the view.
@@ -141,6 +162,12 @@ func (k *Keyring) accept(ctx context.Context, rec ledger.Record) error {
 		return fault.Errorf(fault.Trust, "reading key history: record %d holds no state (%v)", rec.Seq, err)
 	}
 	k.chain = next
+	for _, key := range body.Ring.Keys {
+		k.used[key.KID] = key.KID
+		if thumb, err := key.JWK.Thumbprint(); err == nil {
+			k.used[thumb] = key.KID
+		}
+	}
 	k.show(ctx, body.Ring)
 	return nil
 }
@@ -234,12 +261,23 @@ func (k *Keyring) Signer() (*jose.Signer, error) {
 }
 
 // Stale reports whether the sign lease is lost: this replica has not seen the
-// history for so long that it may have missed a taint.
-func (k *Keyring) Stale() bool { return k.Unseen() > k.lease() }
+// history for so long that it may have missed a taint. Neither a clock that is
+// set back nor a machine that was asleep prolongs the lease.
+func (k *Keyring) Stale() bool {
+	unseen, lease := k.Unseen(), k.lease()
+	return unseen > lease || unseen < -lease
+}
 
-// Unseen is the time since the last complete look at the history.
+// Unseen is the time since the last complete look at the history, by the
+// monotonic clock or by the wall clock, whichever says more; negative when the
+// only clock there is was set back.
 func (k *Keyring) Unseen() time.Duration {
-	return k.o.Now().Sub(time.Unix(0, k.seen.Load()))
+	seen := k.seen.Load()
+	if seen == nil {
+		return math.MaxInt64
+	}
+	now := k.o.Now()
+	return max(now.Sub(*seen), now.Round(0).Sub(seen.Round(0)))
 }
 
 // MaxAge is the cache lifetime to serve with the set now; zero (do not store)

@@ -1,6 +1,7 @@
 package keyring
 
 import (
+	"slices"
 	"time"
 )
 
@@ -11,7 +12,9 @@ func (r *Ring) Plan(now time.Time, vantage []Vantage) []Step {
 	steps = r.planRevoke(steps, now)
 	steps = r.planActivate(steps, now, vantage)
 	steps = r.planStandby(steps, now)
-	return r.planRetire(steps, now)
+	steps = r.planRetire(steps, now)
+	slices.SortStableFunc(steps, func(a, b Step) int { return later(a.NotBefore, now).Compare(later(b.NotBefore, now)) })
+	return steps
 }
 
 func (r *Ring) planRevoke(steps []Step, now time.Time) []Step {

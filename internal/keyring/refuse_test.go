@@ -2,6 +2,7 @@ package keyring
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -39,15 +40,15 @@ func TestRefusals(t *testing.T) {
 		{name: "activate while a vantage point lags", ring: fresh,
 			bad:  Change{Request: Request{Action: Activate}, Vantage: []Vantage{{Name: "edge", LastSeen: at, Since: map[string]time.Time{"k1": epoch}}}},
 			good: Change{Request: Request{Action: Activate}, Vantage: seen(epoch, at, 0)}, badAt: at, goodAt: at,
-			earliest: at, kind: fault.Order, lagging: "edge", mention: "does not serve it"},
+			kind: fault.Order, lagging: "edge", mention: "does not serve it"},
 		{name: "activate while a vantage point was never looked at", ring: fresh,
 			bad:  Change{Request: Request{Action: Activate}, Vantage: []Vantage{{Name: "edge"}}},
 			good: Change{Request: Request{Action: Activate}, Vantage: seen(epoch, at, 0)}, badAt: at, goodAt: at,
-			earliest: at, kind: fault.Order, lagging: "edge", mention: "never been looked at"},
+			kind: fault.Order, lagging: "edge", mention: "never been looked at"},
 		{name: "activate on an old look", ring: fresh,
 			bad:  Change{Request: Request{Action: Activate}, Vantage: seen(epoch, at.Add(-331*time.Second), 0)},
 			good: Change{Request: Request{Action: Activate}, Vantage: seen(epoch, at.Add(-330*time.Second), 0)}, badAt: at, goodAt: at,
-			earliest: at, kind: fault.Order, lagging: "edge", mention: "last looked at"},
+			kind: fault.Order, lagging: "edge", mention: "last looked at"},
 		{name: "activate when an edge caches longer than we say", ring: fresh,
 			bad:  Change{Request: Request{Action: Activate}, Vantage: seen(epoch, at, sec(3600))},
 			good: Change{Request: Request{Action: Activate}, Vantage: seen(epoch.Add(-time.Hour), at, sec(3600))}, badAt: at, goodAt: at,
@@ -88,6 +89,20 @@ func TestRefusals(t *testing.T) {
 			bad: Change{Request: Request{Action: Stage}, keys: []Key{stub("k1", at)}}, badAt: at,
 			good: Change{Request: Request{Action: Stage}, keys: []Key{stub("k3", at)}}, goodAt: at,
 			kind: fault.Order, mention: "never used twice"},
+		{name: "control characters in a reason", ring: rotated,
+			bad: Change{Request: Request{Action: Undo, Reason: "x\x1b[2J"}}, badAt: at.Add(time.Hour),
+			good: Change{Request: Request{Action: Undo, Reason: "x – ü"}}, goodAt: at.Add(time.Hour),
+			kind: fault.Input, mention: "control characters"},
+		{name: "more keys than readers of the set accept", ring: func(t *testing.T) *Ring {
+			r := newRing(t, p, epoch)
+			for i := range maxLive - 2 {
+				r = apply(t, r, epoch, Change{Request: Request{Action: Stage}, keys: []Key{stub(fmt.Sprint("many", i), epoch)}})
+			}
+			return r
+		},
+			bad: Change{Request: Request{Action: Stage}, keys: []Key{stub("more", at)}}, badAt: at,
+			good: Change{Request: Request{Action: Discard, KID: "many0"}}, goodAt: at,
+			kind: fault.Order, mention: "the limit is 32"},
 		{name: "a clock far behind the history", ring: rotated,
 			bad: Change{Request: Request{Action: Retire}}, badAt: epoch.Add(-time.Hour),
 			good: Change{Request: Request{Action: Stage}, keys: []Key{stub("k3", at)}}, goodAt: at.Add(-20 * time.Second),
@@ -212,5 +227,44 @@ func TestMaxAgeEndsAtScheduledActivation(t *testing.T) {
 		if got := r.MaxAge(now.Add(wait)); got != want {
 			t.Errorf("max-age %v after %v, want %v", got, wait, want)
 		}
+	}
+}
+
+// TestForceWarns: what force does is done and said.
+func TestForceWarns(t *testing.T) {
+	for _, tc := range []struct {
+		c    Change
+		warn string
+	}{
+		{Change{Request: Request{Action: Activate, Force: true, Reason: "x"}}, "before its time"},
+		{Change{Request: Request{Action: Taint, Force: true, Reason: "x"}}, "may not know key k2"},
+	} {
+		for at, want := range map[time.Time]bool{epoch: true, epoch.Add(time.Hour): false} {
+			out, err := newRing(t, testPolicy(), epoch).Apply(tc.c, at)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := strings.Contains(strings.Join(out.Warnings, ";"), tc.warn); got != want {
+				t.Errorf("%s at %v: warnings %q", tc.c.Action, at, out.Warnings)
+			}
+		}
+	}
+}
+
+// TestEmergencyDoesNotWaitForAClock: a record from a clock that was ahead
+// blocks what can wait, not a taint, and the taint judges by the true time.
+func TestEmergencyDoesNotWaitForAClock(t *testing.T) {
+	r := newRing(t, testPolicy(), epoch)
+	r = apply(t, r, epoch.Add(24*time.Hour), Change{Request: Request{Action: Stage}, keys: []Key{stub("k3", epoch)}})
+	now := epoch.Add(time.Hour)
+	if _, err := r.Apply(Change{Request: Request{Action: Publish}}, now); err == nil {
+		t.Fatal("control: a change that can wait was made under a clock far behind")
+	}
+	out, err := r.Apply(Change{Request: Request{Action: Taint, Reason: "x"}}, now)
+	if err != nil || out.Ring.Active().KID != "k2" || out.Ring.At.Before(r.At) {
+		t.Fatalf("%v", err)
+	}
+	if _, err := r.Apply(Change{Request: Request{Action: Taint, Reason: "x"}}, epoch.Add(time.Minute)); err == nil {
+		t.Error("the standby was taken for mature by the time of a clock that was ahead")
 	}
 }

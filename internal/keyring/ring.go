@@ -16,7 +16,10 @@ type Ring struct {
 	Policy  Policy    `json:"policy"`
 	// PriorCache is the cache lifetime before the last change of policy, at
 	// PolicyAt: answers given before it may be cached that long.
-	PriorCache Seconds   `json:"prior_cache_lifetime_s,omitzero"`
+	PriorCache Seconds `json:"prior_cache_lifetime_s,omitzero"`
+	// PriorLease is the sign lease before that change: a replica that has not
+	// seen the change goes by it.
+	PriorLease Seconds   `json:"prior_sign_lease_s,omitzero"`
 	PolicyAt   time.Time `json:"policy_at,omitzero"`
 	Keys       []Key     `json:"keys"` // in the order of staging; the newest endedKept ended ones
 }
@@ -59,17 +62,24 @@ func (r *Ring) MaxAge(now time.Time) time.Duration {
 
 // Matures is when k has been published for one full cache lifetime by every
 // healthy replica: a replica may lag by one sign lease, an answer may be
-// cached for the longest lifetime that was ever served before k was in it,
-// and a clock may be off by the allowed skew. Zero when k is not published.
+// cached for the longest lifetime that was served before k was in it, and a
+// clock may be off by the allowed skew. Zero when k is not published.
 func (r *Ring) Matures(k *Key) time.Time {
 	if k.PublishedAt.IsZero() {
 		return time.Time{}
 	}
-	cached := k.PublishedAt.Add(r.Policy.CacheLifetime.Duration())
+	served := r.noticed(k.PublishedAt) // by every replica from then on
+	cached := served.Add(r.Policy.CacheLifetime.Duration())
 	if r.PriorCache > 0 {
-		cached = later(cached, earlier(k.PublishedAt, r.PolicyAt).Add(r.PriorCache.Duration()))
+		cached = later(cached, earlier(served, r.noticed(r.PolicyAt)).Add(r.PriorCache.Duration()))
 	}
-	return cached.Add(r.Policy.SignLease.Duration() + r.Policy.Skew.Duration())
+	return cached.Add(r.Policy.Skew.Duration())
+}
+
+// noticed is when no replica acts any more as if what happened at t had not:
+// it has seen it or lost its lease, by the lease that it knows of.
+func (r *Ring) noticed(t time.Time) time.Time {
+	return later(t.Add(r.Policy.SignLease.Duration()), r.PolicyAt.Add(r.PriorLease.Duration()))
 }
 
 // Outlived is when the last thing that k signed has expired for every
