@@ -113,7 +113,8 @@ type SigningConfig struct {
 	// must exist.
 	KeyDirectory string `yaml:"keyDirectory"`
 	// ImportDirectory is where POST /internal/signing/rotate may read keys
-	// from. Default: the parent of keyDirectory.
+	// from; files there can be taken in as signing keys. Default: the parent
+	// of keyDirectory.
 	ImportDirectory string `yaml:"importDirectory"`
 	// CreateIfMissing makes a first keyring (one active key, one standby)
 	// where there is none. Default false: a missing keyring is an error.

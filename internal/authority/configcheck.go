@@ -44,6 +44,16 @@ func (c *checks) span(path string, d strictyaml.Duration, low, high time.Duratio
 	}
 }
 
+// timetable is span for what becomes part of the keys' timetable, which the
+// history keeps in milliseconds: a finer value would never equal what was
+// recorded, and each start would record it again.
+func (c *checks) timetable(path string, d strictyaml.Duration, low, high time.Duration) {
+	c.span(path, d, low, high)
+	if d.Std()%time.Millisecond != 0 {
+		c.bad(path, "%s is not a whole number of milliseconds", d)
+	}
+}
+
 // check judges a decoded Config beyond the types of its values.
 func check(name string, c *Config, lines map[string]int) error {
 	k := &checks{name: name, lines: lines}
@@ -54,7 +64,7 @@ func check(name string, c *Config, lines map[string]int) error {
 	k.listeners(c)
 	k.storage(&c.Storage)
 	k.signing(&c.Signing)
-	k.span("accessTokenLifetime", c.AccessTokenLifetime, 5*time.Second, time.Hour)
+	k.timetable("accessTokenLifetime", c.AccessTokenLifetime, 5*time.Second, time.Hour)
 	k.span("security.dpop.nonceLifetime", c.Security.DPoP.NonceLifetime, 10*time.Second, time.Hour)
 	k.span("security.dpop.proofLifetime", c.Security.DPoP.ProofLifetime, time.Second, 5*time.Minute)
 	if !regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`).MatchString(c.Replica) {
@@ -158,10 +168,10 @@ func (c *checks) signing(s *SigningConfig) {
 	case s.KeyDirectory == "":
 		c.bad("signing.keyDirectory", "is required").Hint("install -d -m 700 /var/lib/stellaops/authority/keys")
 	}
-	c.span("signing.jwksCacheLifetime", s.JWKSCacheLifetime, time.Second, 24*time.Hour)
-	c.span("signing.clockSkew", s.ClockSkew, 0, 5*time.Minute)
+	c.timetable("signing.jwksCacheLifetime", s.JWKSCacheLifetime, time.Second, 24*time.Hour)
+	c.timetable("signing.clockSkew", s.ClockSkew, 0, 5*time.Minute)
 	c.span("signing.pollInterval", s.PollInterval, 10*time.Millisecond, time.Minute)
-	c.span("signing.signLease", s.SignLease, s.PollInterval.Std()+time.Millisecond, 5*time.Minute)
+	c.timetable("signing.signLease", s.SignLease, s.PollInterval.Std()+time.Millisecond, 5*time.Minute)
 	seen := map[string]bool{}
 	for i, p := range s.VantagePoints {
 		at := fmt.Sprintf("signing.vantagePoints.%d", i)

@@ -11,6 +11,7 @@ import (
 	"github.com/stella-ops/stella/internal/httpd"
 	"github.com/stella-ops/stella/internal/jose"
 	"github.com/stella-ops/stella/internal/jose/jwks"
+	"github.com/stella-ops/stella/internal/keyring"
 	"github.com/stella-ops/stella/internal/optok"
 )
 
@@ -61,18 +62,14 @@ func (s *Server) routes() (http.Handler, error) {
 	return mux, nil
 }
 
-// verifier checks tokens for this server's own APIs against its own keys.
+// verifier checks tokens for this server's own APIs against its own keys: the
+// one that signs and those that signed before it. A tainted key is published
+// still, but whoever has it must not drive the keyring; a key that has never
+// signed has no tokens.
 func (s *Server) verifier() *optok.Verifier {
 	return &optok.Verifier{
 		Issuer: s.issuer, Audience: guard.Audience, BaseURL: s.issuer,
-		Keys: func(_ context.Context, kid string) (jose.Key, error) {
-			if ring := s.keys.Ring(); ring != nil {
-				if k := ring.Find(kid); k != nil && k.InSet() {
-					return k.JWK, nil
-				}
-			}
-			return jose.Key{}, jwks.ErrUnknownKey
-		},
+		Keys: s.ownKey,
 		Replay: func(ctx context.Context, key string, until time.Time) (bool, error) {
 			if err := s.db.Err(); err != nil {
 				return false, err
@@ -82,6 +79,32 @@ func (s *Server) verifier() *optok.Verifier {
 		Skew: s.cfg.Signing.ClockSkew.Std(), ProofAge: s.cfg.Security.DPoP.ProofLifetime.Std(),
 		Now: s.now,
 	}
+}
+
+// unseenKey is how old the last look at the key history may be when a token
+// names a key that has not signed so far: another replica may just have
+// activated it. Callers who are nobody cause no more looks than one in this
+// time.
+const unseenKey = 20 * time.Millisecond
+
+// ownKey finds a key that may have signed tokens and is still trusted.
+func (s *Server) ownKey(ctx context.Context, kid string) (jose.Key, error) {
+	signed := func(k *keyring.Key) bool { return k.State == keyring.Active || k.State == keyring.Retiring }
+	ring := s.keys.Ring()
+	if ring == nil {
+		return jose.Key{}, jwks.ErrUnknownKey
+	}
+	k := ring.Find(kid)
+	if k != nil && k.State == keyring.Published && s.keys.Unseen() > unseenKey {
+		if err := s.keys.Refresh(ctx); err != nil {
+			return jose.Key{}, err
+		}
+		k = s.keys.Ring().Find(kid)
+	}
+	if k == nil || !signed(k) {
+		return jose.Key{}, jwks.ErrUnknownKey
+	}
+	return k.JWK, nil
 }
 
 // httpConfig is the httpd side of the configuration.

@@ -42,7 +42,7 @@ type Verifier struct {
 	BaseURL string
 	Keys    Keys
 	Replay  Replay        // required: without it, bound tokens are answered with 503
-	Skew    time.Duration // allowed between clocks; 0 means 30 s
+	Skew    time.Duration // allowed between clocks; 0 means none
 	// ProofAge is the oldest accepted proof; 0 means 30 s.
 	ProofAge time.Duration
 	Algs     []jose.Alg // of tokens; empty means ES256 and EdDSA
@@ -139,7 +139,7 @@ func credentials(r *http.Request) (token string, bound bool, err error) {
 func (v *Verifier) proof(r *http.Request, token, jkt string, now time.Time) error {
 	check := dpop.Check{
 		Method: r.Method, URL: v.BaseURL + r.URL.EscapedPath(), Now: now,
-		MaxAge: v.ProofAge, MaxAhead: v.skew(), AccessToken: token,
+		MaxAge: v.ProofAge, MaxAhead: v.ahead(), AccessToken: token,
 	}
 	if v.CheckNonce != nil {
 		check.Nonce = func(nonce string) error { return v.CheckNonce(nonce, now) }
@@ -194,9 +194,10 @@ func (v *Verifier) now() time.Time {
 	return time.Now()
 }
 
-func (v *Verifier) skew() time.Duration {
+// ahead is Skew for dpop.Check, to which 0 means its default.
+func (v *Verifier) ahead() time.Duration {
 	if v.Skew == 0 {
-		return 30 * time.Second
+		return -1
 	}
 	return v.Skew
 }

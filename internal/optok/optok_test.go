@@ -58,7 +58,7 @@ func newFixture(t *testing.T) *fixture {
 	}
 	used := map[string]bool{}
 	f.v = &optok.Verifier{
-		Issuer: issuer, Audience: audience, BaseURL: base, Now: func() time.Time { return f.now },
+		Issuer: issuer, Audience: audience, BaseURL: base, Skew: 30 * time.Second, Now: func() time.Time { return f.now },
 		Keys: func(_ context.Context, kid string) (jose.Key, error) {
 			if kid == "k1" {
 				return f.signer.Key(), nil
@@ -194,6 +194,31 @@ func TestTokenRefusals(t *testing.T) {
 	f.v.Keys = func(context.Context, string) (jose.Key, error) { return jose.Key{}, errors.New("down") }
 	_, err = f.verify(token)
 	check("keys out of reach", err, 503, "")
+}
+
+// A Skew of zero is none, for tokens and for proofs.
+func TestNoSkew(t *testing.T) {
+	f := newFixture(t)
+	f.v.Skew = 0
+	c := f.claims()
+	if _, err := f.verify(f.token("at+jwt", c)); err != nil {
+		t.Fatalf("control: %v", err)
+	}
+	c["exp"] = f.now.Add(-time.Second).Unix()
+	if _, err := f.verify(f.token("at+jwt", c)); err == nil {
+		t.Error("an expired token was accepted")
+	}
+	token := f.token("at+jwt", f.claims())
+	r := httptest.NewRequest("POST", base+"/jobs/x", nil)
+	proof, err := f.prover.Proof("POST", base+"/jobs/x", dpop.ProofOptions{AccessToken: token, Now: f.now.Add(10 * time.Second)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "DPoP "+token)
+	r.Header.Set("DPoP", proof)
+	if _, err := f.v.Verify(r); err == nil {
+		t.Error("a proof from the future was accepted")
+	}
 }
 
 func FuzzVerify(f *testing.F) {

@@ -52,7 +52,7 @@ func (v *Verifier) judge(c *jose.Claims, p *Principal, now time.Time) string {
 	case c.Subject == "" || c.ID == "" || c.IssuedAt.IsZero() || c.Expiry.IsZero():
 		return "a required claim is missing"
 	}
-	if err := c.ValidAt(now, v.skew()); err != nil {
+	if err := c.ValidAt(now, v.Skew); err != nil {
 		return "the token is expired or not yet valid"
 	}
 	if ok, err := c.Decode("client_id", &p.ClientID); err != nil || !ok || p.ClientID == "" {

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/stella-ops/stella/internal/authority/problem"
 	"github.com/stella-ops/stella/internal/authority/store"
@@ -45,7 +46,8 @@ type Document struct {
 	Schema string `json:"schema,omitempty"`
 	// ClientID is 1 to 128 letters, digits and ._:@/-
 	ClientID string `json:"client_id"`
-	// ClientName is free text of at most 200 bytes.
+	// ClientName is free text of at most 200 bytes, without control
+	// characters.
 	ClientName string `json:"client_name,omitempty"`
 	// Method is client_secret_basic (default without jwks) or private_key_jwt.
 	Method string `json:"token_endpoint_auth_method,omitempty"`
@@ -84,6 +86,9 @@ func (d *Document) toStore(known func(string) bool) (*store.Client, error) {
 	}
 	if len(d.ClientName) > maxName {
 		return nil, invalid("client_name: more than %d bytes", maxName)
+	}
+	if strings.ContainsFunc(d.ClientName, unicode.IsControl) {
+		return nil, invalid("client_name: control characters are not accepted")
 	}
 	if d.ClientSecret != "" {
 		return nil, invalid("client_secret: secrets are made by the Authority; leave it out")

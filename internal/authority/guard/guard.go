@@ -22,6 +22,10 @@ const Audience = "api://authority"
 // BootstrapOperator is how a caller with the bootstrap key is recorded.
 const BootstrapOperator = "bootstrap-key"
 
+// clientOperator comes before the client_id of a caller with a token, so that
+// no client can be named like a caller of another kind.
+const clientOperator = "client:"
+
 // Guard checks callers. Safe for concurrent use.
 type Guard struct {
 	// Header is the name of the header that carries the bootstrap key.
@@ -48,7 +52,7 @@ func (g *Guard) Bootstrap(r *http.Request) error {
 }
 
 // Operator lets callers in who have the bootstrap key or a token with scope,
-// and returns who they are.
+// and returns who they are: BootstrapOperator, or "client:" and the client_id.
 func (g *Guard) Operator(r *http.Request, scope string) (string, error) {
 	if len(r.Header.Values(g.Header())) > 0 {
 		if len(r.Header.Values("Authorization")) > 0 {
@@ -63,7 +67,7 @@ func (g *Guard) Operator(r *http.Request, scope string) (string, error) {
 	if err := p.Require(scope); err != nil {
 		return "", err
 	}
-	return p.ClientID, nil
+	return clientOperator + p.ClientID, nil
 }
 
 // match compares hashes, so neither content nor length shows in the time.

@@ -28,7 +28,8 @@ func pointName() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z
 
 // observe answers POST PathObservations. All looks get this server's time.
 func (a *API) observe(r *http.Request) (int, any, error) {
-	if _, err := a.Guard.Operator(r, keyring.ScopeManage); err != nil {
+	operator, err := a.Guard.Operator(r, keyring.ScopeManage)
+	if err != nil {
 		return 0, nil, err
 	}
 	var doc keyring.Observations
@@ -40,6 +41,14 @@ func (a *API) observe(r *http.Request) (int, any, error) {
 		return 0, nil, err
 	}
 	now := a.Now().UTC()
+	names := make([]string, 0, len(looks))
+	for _, l := range looks {
+		names = append(names, l.Name)
+	}
+	// Said before it is done: looks can open the gate of an activation, and
+	// one that fails half-way may have been stored.
+	a.Log.InfoContext(r.Context(), "vantage points observed", "event", "authority.signing.observation", "names", names,
+		"operator", operator, "request_id", a.RequestID(r.Context()))
 	for _, l := range looks {
 		if err := a.Vantage.Look(r.Context(), now, l); err != nil {
 			return 0, nil, err

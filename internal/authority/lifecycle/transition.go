@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
+	"time"
+	"unicode"
 
 	"github.com/stella-ops/stella/internal/authority/problem"
 	"github.com/stella-ops/stella/internal/fault"
@@ -20,7 +23,7 @@ func (a *API) transition(r *http.Request) (int, any, error) {
 	if err := readJSON(r, &req); err != nil {
 		return 0, nil, err
 	}
-	if err := checkRequest(&req); err != nil {
+	if err := checkRequest(&req, a.Now()); err != nil {
 		return 0, nil, err
 	}
 	out, err := a.change(r.Context(), keyring.Change{Request: req, Operator: operator})
@@ -34,9 +37,16 @@ func (a *API) transition(r *http.Request) (int, any, error) {
 	}, nil
 }
 
+// maxAhead is how far ahead an activation may be scheduled.
+const maxAhead = 366 * 24 * time.Hour
+
+// plain reports whether text holds no control characters: C0, DEL and C1. It
+// will be shown on terminals.
+func plain(text string) bool { return !strings.ContainsFunc(text, unicode.IsControl) }
+
 // checkRequest refuses what no operator may ask for, and options that the
 // action would silently ignore.
-func checkRequest(req *keyring.Request) error {
+func checkRequest(req *keyring.Request, now time.Time) error {
 	switch req.Action {
 	case keyring.Stage, keyring.Publish, keyring.Schedule, keyring.Activate, keyring.Retire, keyring.Discard,
 		keyring.Withdraw, keyring.Undo, keyring.Taint, keyring.Revoke:
@@ -54,6 +64,10 @@ func checkRequest(req *keyring.Request) error {
 		return problem.New(problem.Invalid, "force and outage contradict each other")
 	case !req.ActivateAt.IsZero() && req.Action != keyring.Schedule:
 		return problem.New(problem.Invalid, "activate_at: only with schedule")
+	case !req.ActivateAt.IsZero() && (req.ActivateAt.Before(now) || req.ActivateAt.After(now.Add(maxAhead))):
+		return problem.New(problem.Invalid, "activate_at: must lie between now and a year from now; leave it out for as soon as possible")
+	case !plain(req.Reason):
+		return problem.New(problem.Invalid, "reason: control characters are not accepted")
 	}
 	return nil
 }

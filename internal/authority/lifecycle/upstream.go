@@ -136,6 +136,8 @@ func (q *UpstreamRequest) check() error {
 		return problem.New(problem.Invalid, "metadata: more than 16 entries")
 	case len(q.reason()) > keyring.MaxReason:
 		return problem.New(problem.Invalid, fmt.Sprintf("reason and metadata together have more than %d bytes", keyring.MaxReason))
+	case !plain(q.reason()):
+		return problem.New(problem.Invalid, "reason, metadata: control characters are not accepted")
 	case q.Force && q.Reason == "":
 		return problem.New(problem.Invalid, "reason: needed with force; it is recorded")
 	}

@@ -125,6 +125,7 @@ type Look struct {
 type Vantage interface {
 	// Look records what was seen at a time. A kid seen before keeps its first
 	// time; a kid that is not in the look loses it, so its clock restarts.
+	// A look at another URL than the last one restarts the clocks of all.
 	Look(ctx context.Context, at time.Time, l Look) error
 	// Sightings returns all, by name.
 	Sightings(ctx context.Context, now time.Time) ([]Sighting, error)

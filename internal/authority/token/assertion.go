@@ -1,6 +1,9 @@
 package token
 
 import (
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
@@ -38,10 +41,7 @@ func (e *Endpoint) assertion(r *http.Request, f *form, set *Settings, now time.T
 	if err != nil && !unknown(err) {
 		return nil, unavailable(err)
 	}
-	key, ok := assertionKey(c, j.Header.KeyID)
-	if !ok {
-		key = e.dummy.key
-	}
+	key, ok := e.assertionKey(c, j.Header)
 	if _, err := j.Verify(key); err != nil || !ok {
 		return nil, badAssertion(err, "client authentication failed")
 	}
@@ -83,9 +83,34 @@ func assertionTyp(typ string) bool {
 	return false
 }
 
-// assertionKey finds the key that an assertion names, or the only one there is
+// assertionKey finds the key to verify an assertion with. Where there is none
+// of that name and algorithm, a key of nobody stands in, so that it costs the
+// same; ok is false then.
+func (e *Endpoint) assertionKey(c *clients.Client, h jose.Header) (key jose.Key, ok bool) {
+	key, ok = namedKey(c, h.KeyID)
+	if !ok || !signs(key, h.Alg) {
+		return e.dummy.keys[h.Alg], false
+	}
+	return key, true
+}
+
+// signs reports whether key is of the type that alg takes; Verify looks
+// closer.
+func signs(key jose.Key, alg jose.Alg) bool {
+	switch key.Public.(type) {
+	case *ecdsa.PublicKey:
+		return alg == jose.ES256
+	case ed25519.PublicKey:
+		return alg == jose.EdDSA
+	case *rsa.PublicKey:
+		return alg == jose.PS256
+	}
+	return false
+}
+
+// namedKey finds the key that an assertion names, or the only one there is
 // when it names none.
-func assertionKey(c *clients.Client, kid string) (jose.Key, bool) {
+func namedKey(c *clients.Client, kid string) (jose.Key, bool) {
 	if c == nil || c.Method != clients.PrivateKeyJWT {
 		return jose.Key{}, false
 	}

@@ -1,12 +1,16 @@
 package token
 
 import (
+	"crypto"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/subtle"
 	"fmt"
+	"math/big"
 	"net/http"
 	"time"
 
@@ -26,7 +30,7 @@ type identity struct {
 // costs the same.
 type dummyClient struct {
 	hash [32]byte
-	key  jose.Key
+	keys map[jose.Alg]jose.Key // one for each algorithm of an assertion
 }
 
 func newDummyClient() (dummyClient, error) {
@@ -38,9 +42,32 @@ func newDummyClient() (dummyClient, error) {
 	if err != nil {
 		return d, fmt.Errorf("making a key: %w", err)
 	}
-	d.key, err = jose.NewKey(priv.Public(), "", jose.ES256)
-	return d, err
+	edwards, _, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return d, fmt.Errorf("making a key: %w", err)
+	}
+	// Nobody needs the private key: any odd number costs as much to verify
+	// with, and is drawn at once.
+	n := make([]byte, dummyRSABits/8)
+	if _, err := rand.Read(n); err != nil {
+		return d, fmt.Errorf("drawing random bytes: %w", err)
+	}
+	n[0] |= 0x80
+	n[len(n)-1] |= 1
+	d.keys = map[jose.Alg]jose.Key{}
+	for alg, public := range map[jose.Alg]crypto.PublicKey{
+		jose.ES256: priv.Public(), jose.EdDSA: edwards,
+		jose.PS256: &rsa.PublicKey{N: new(big.Int).SetBytes(n), E: 65537},
+	} {
+		if d.keys[alg], err = jose.NewKey(public, "", alg); err != nil {
+			return d, fmt.Errorf("describing a key: %w", err)
+		}
+	}
+	return d, nil
 }
+
+// dummyRSABits is the most usual size of an RSA key.
+const dummyRSABits = 2048
 
 const assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 

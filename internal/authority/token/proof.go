@@ -27,7 +27,7 @@ func (e *Endpoint) proof(r *http.Request, c *clients.Client, audience string, se
 	}
 	required := set.RequireNonce || slices.Contains(set.NonceAudiences, audience)
 	p, err := dpop.Verify(values, dpop.Check{
-		Method: http.MethodPost, URL: set.URL, Now: now, MaxAge: set.ProofAge, MaxAhead: set.Skew,
+		Method: http.MethodPost, URL: set.URL, Now: now, MaxAge: set.ProofAge, MaxAhead: ahead(set.Skew),
 		Nonce: func(nonce string) error {
 			if nonce == "" && !required {
 				return nil
@@ -42,6 +42,14 @@ func (e *Endpoint) proof(r *http.Request, c *clients.Client, audience string, se
 		return nil, &refusal{code: codeInvalidProof, description: "the DPoP proof is not valid", cause: err}
 	}
 	return p, nil
+}
+
+// ahead is a skew for dpop.Check, to which 0 means its default.
+func ahead(skew time.Duration) time.Duration {
+	if skew == 0 {
+		return -1
+	}
+	return skew
 }
 
 // use uses up the assertion and the proof of a request that is otherwise good.

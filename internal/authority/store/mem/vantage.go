@@ -26,6 +26,9 @@ func (s *Store) Look(_ context.Context, at time.Time, l store.Look) error {
 		v = &sighting{maxAges: map[time.Duration]time.Time{}, since: map[string]time.Time{}}
 		s.sighting[l.Name] = v
 	}
+	if v.url != l.URL {
+		clear(v.since) // seen elsewhere, which says nothing about this place
+	}
 	v.url, v.lastSeen = l.URL, at
 	if l.MaxAge > 0 {
 		v.maxAges[l.MaxAge] = at

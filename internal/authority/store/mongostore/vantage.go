@@ -15,8 +15,8 @@ import (
 )
 
 // Three kinds of document share the collection: "last" (one a name, replaced
-// whole by the latest look), "kid" (first time seen, inserted once, deleted by
-// a look without it) and "age" (a cache lifetime and when it was last seen).
+// whole by the latest look), "kid" (first time seen at a URL, inserted once,
+// deleted by a look without it or at another URL) and "age" (a cache lifetime and when it was last seen).
 const (
 	seenLast = "last"
 	seenKID  = "kid"
@@ -45,7 +45,10 @@ func (s *Store) Look(ctx context.Context, at time.Time, l store.Look) error {
 	if kids == nil {
 		kids = []string{}
 	}
-	gone := bson.D{{Key: "name", Value: l.Name}, {Key: "kind", Value: seenKID}, {Key: "kid", Value: bson.D{{Key: "$nin", Value: kids}}}}
+	gone := bson.D{{Key: "name", Value: l.Name}, {Key: "kind", Value: seenKID}, {Key: "$or", Value: bson.A{
+		bson.D{{Key: "kid", Value: bson.D{{Key: "$nin", Value: kids}}}},
+		bson.D{{Key: "url", Value: bson.D{{Key: "$ne", Value: l.URL}}}}, // seen elsewhere
+	}}}
 	if _, err := s.db.Collection(CollSeen).DeleteMany(ctx, gone); err != nil {
 		return fmt.Errorf("recording vantage point %q: %w", l.Name, err)
 	}
@@ -61,7 +64,7 @@ func (s *Store) Look(ctx context.Context, at time.Time, l store.Look) error {
 		return fmt.Errorf("recording vantage point %q: %w", l.Name, err)
 	}
 	for _, kid := range kids {
-		doc := seenDoc{ID: seenID(seenKID, l.Name, kid), Kind: seenKID, Name: l.Name, At: at, KID: kid}
+		doc := seenDoc{ID: seenID(seenKID, l.Name, kid), Kind: seenKID, Name: l.Name, At: at, URL: l.URL, KID: kid}
 		if err := s.insert(ctx, CollSeen, doc); err != nil && !errors.Is(err, store.ErrExists) {
 			return err
 		}
@@ -76,6 +79,14 @@ func (s *Store) Sightings(ctx context.Context, now time.Time) ([]store.Sighting,
 	if err := s.all(ctx, CollSeen, bson.D{}, &docs); err != nil {
 		return nil, err
 	}
+	// A first time counts for the URL that was looked at last only: with two
+	// looks at once at two URLs, one may leave first times of the other's.
+	last := map[string]string{}
+	for _, d := range docs {
+		if d.Kind == seenLast {
+			last[d.Name] = d.URL
+		}
+	}
 	byName := map[string]*store.Sighting{}
 	for _, d := range docs {
 		g := byName[d.Name]
@@ -87,7 +98,9 @@ func (s *Store) Sightings(ctx context.Context, now time.Time) ([]store.Sighting,
 		case seenLast:
 			g.URL, g.LastSeen = d.URL, d.At.UTC()
 		case seenKID:
-			g.Since[d.KID] = d.At.UTC()
+			if url, ok := last[d.Name]; ok && url == d.URL {
+				g.Since[d.KID] = d.At.UTC()
+			}
 		case seenAge:
 			if age > g.MaxAge && !now.After(d.Until) {
 				g.MaxAge = age

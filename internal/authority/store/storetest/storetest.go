@@ -28,7 +28,7 @@ func Run(t *testing.T, open func(t *testing.T) func() store.Store) {
 	t.Helper()
 	for name, test := range map[string]func(*testing.T, func() store.Store){
 		"Clients": clients, "ClientRaces": clientRaces, "Once": once, "OnceRace": onceRace,
-		"SecretRace": secretRace, "Counts": counts, "Vantage": vantage, "VantageRace": vantageRace,
+		"SecretRace": secretRace, "Counts": counts, "Vantage": vantage, "VantageURL": vantageURL, "VantageRace": vantageRace,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open(t)) })
 	}
@@ -247,6 +247,29 @@ func vantage(t *testing.T, open func() store.Store) {
 	}
 	if got, err := b.Sightings(ctx, at(500)); err != nil || len(got) != 0 {
 		t.Fatalf("after Forget: %v %v", got, err)
+	}
+}
+
+// What was seen at one URL says nothing about another under the same name.
+func vantageURL(t *testing.T, open func() store.Store) {
+	a, b, ctx := open(), open(), t.Context()
+	t0 := time.Date(2026, 11, 22, 4, 0, 0, 0, time.UTC)
+	for i, step := range []struct {
+		url   string
+		since int
+	}{{"https://theirs", 0}, {"https://theirs", 0}, {"https://ours", 2}, {"https://ours", 2}, {"https://theirs", 4}} {
+		at := t0.Add(time.Duration(i) * time.Second)
+		must(t, a.Look(ctx, at, store.Look{Name: "edge", URL: step.url, KIDs: []string{"k"}}))
+		a, b = b, a
+		got, err := a.Sightings(ctx, at)
+		must(t, err)
+		want := store.Sighting{
+			Name: "edge", URL: step.url, LastSeen: at,
+			Since: map[string]time.Time{"k": t0.Add(time.Duration(step.since) * time.Second)},
+		}
+		if d := cmp.Diff([]store.Sighting{want}, got); d != "" {
+			t.Fatalf("look %d: %s", i, d)
+		}
 	}
 }
 
