@@ -14,7 +14,7 @@ import (
 // Change is a wanted transition, with what its judge must know.
 type Change struct {
 	Request
-	Operator string    // who asks: a subject or client_id, or "bootstrap-key"
+	Operator string    // who asks: "client:ID", "bootstrap-key" or "schedule"
 	Vantage  []Vantage // what was seen there; the gate of activate
 	Material []byte    // stage: PKCS #8 DER of the key to take in; nil: make an ES256 key
 	NewKID   string    // stage: the kid to give; empty: made from date and thumbprint
