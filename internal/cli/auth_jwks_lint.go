@@ -101,7 +101,7 @@ func runAuthJWKSLint(ctx context.Context, app *App, opts authJWKSLintOptions, ar
 		return err
 	}
 	if r.Errors > 0 || opts.strict && r.Warnings > 0 {
-		return fault.Errorf(fault.ChecksFailed, "%s: %d errors, %d warnings", r.URL, r.Errors, r.Warnings)
+		return fault.Errorf(fault.ChecksFailed, "%s: %s, %s", r.URL, count(int64(r.Errors), "error"), count(int64(r.Warnings), "warning"))
 	}
 	return nil
 }
@@ -117,5 +117,5 @@ func (r lintResult) text(p *ui.Page) {
 	if len(r.Findings) > 0 {
 		p.Line("")
 	}
-	p.Line("%d keys, %d checks: %d errors, %d warnings", r.Keys, len(r.Checks), r.Errors, r.Warnings)
+	p.Line("%s, %s: %s, %s", count(int64(r.Keys), "key"), count(int64(len(r.Checks)), "check"), count(int64(r.Errors), "error"), count(int64(r.Warnings), "warning"))
 }

@@ -37,7 +37,9 @@ func newAuthJWKSVerifyCmd(app *App) *cobra.Command {
 the configuration, and --vantage), compare each with the Authority's by kid,
 thumbprint and status, and name the one that differs and how. The order of keys
 and further members do not matter. A file:// vantage point is a copy that was
-carried over an air gap.
+carried over an air gap. The vantage points that the Authority's own
+configuration names are compared as well when a token is at hand that may read
+them (scope authority:keys.read); otherwise that they are not is said.
 
 The Authority's two paths, /jwks and /.well-known/jwks.json, are compared as
 well; one that is not served is named and does not count as a difference.`, fault.Offline, fault.Transient, fault.ChecksFailed, fault.Trust, fault.Config),
@@ -80,7 +82,7 @@ func runAuthJWKSVerify(ctx context.Context, app *App, opts authJWKSVerifyOptions
 		return err
 	}
 	defer src.close()
-	points, err := opts.points(src)
+	points, err := opts.points(ctx, src)
 	if err != nil {
 		return err
 	}
@@ -107,7 +109,7 @@ func runAuthJWKSVerify(ctx context.Context, app *App, opts authJWKSVerifyOptions
 }
 
 // points lists all places, the reference first.
-func (o authJWKSVerifyOptions) points(src *jwksSource) ([]jwkscheck.Point, error) {
+func (o authJWKSVerifyOptions) points(ctx context.Context, src *jwksSource) ([]jwkscheck.Point, error) {
 	points := []jwkscheck.Point{{Name: "reference", URL: src.location}}
 	if o.url == "" {
 		points[0].Name = "authority"
@@ -143,6 +145,9 @@ func (o authJWKSVerifyOptions) points(src *jwksSource) ([]jwkscheck.Point, error
 			return nil, fault.Errorf(fault.Input, "two places are called %q", name).Hint("give --vantage another name")
 		}
 		points = append(points, jwkscheck.Point{Name: name, URL: url, Getter: shared})
+	}
+	if o.url == "" {
+		points = authorityPoints(ctx, src, shared, points)
 	}
 	return points, nil
 }

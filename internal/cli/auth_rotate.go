@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -167,8 +168,8 @@ type rotateProgress struct {
 
 // watch shows what the driver does, and how long it waits.
 func watch(d *driver, s *ui.Streams, events *ui.Events) {
-	line := s.Line()
 	var waiting rotate.Event
+	var since time.Time // of waiting, by our clock
 	d.Events = func(e rotate.Event) {
 		switch e.Type {
 		case rotate.Changed:
@@ -180,18 +181,25 @@ func watch(d *driver, s *ui.Streams, events *ui.Events) {
 		case rotate.Warning:
 			_ = events.Emit(ui.Warning, map[string]string{"message": e.Text}, e.Text)
 		case rotate.Waiting:
-			waiting = e
-			_ = events.Emit(ui.Progress, rotateProgress{e.Action, e.KID, e.Until, e.Text}, "")
+			// Between two looks nothing changes as a rule; then nothing is said.
+			if e.Action != waiting.Action || e.KID != waiting.KID || !e.Until.Equal(waiting.Until) || e.Text != waiting.Text {
+				_ = events.Emit(ui.Progress, rotateProgress{e.Action, e.KID, e.Until, e.Text}, "")
+			}
+			waiting, since = e, s.Now()
 		}
 	}
-	d.Sleep = func(ctx context.Context, wait time.Duration) error {
-		e, began := waiting, s.Now()
-		return line.Countdown(ctx, began.Add(wait), func(time.Duration) string {
-			text := string(e.Action) + " " + e.KID
-			if e.Text != "" {
-				return text + " is blocked: " + e.Text
-			}
-			return text + " in " + max(e.Left-s.Now().Sub(began), 0).Round(time.Second).String()
+	d.Sleep = func(ctx context.Context, nap time.Duration) error {
+		return events.Line().Hold(ctx, s.Now().Add(nap), func(time.Duration) string {
+			return waitingText(waiting, s.Now().Sub(since))
 		})
 	}
+}
+
+// waitingText says what is waited for, passed after e was told.
+func waitingText(e rotate.Event, passed time.Duration) string {
+	step := strings.TrimSpace(string(e.Action) + " " + e.KID)
+	if e.Text != "" {
+		return e.Text + ": " + step + " is blocked"
+	}
+	return step + " at " + at(e.Until, e.Until.Add(-e.Left)) + ", in " + span(e.Left-passed)
 }

@@ -107,6 +107,9 @@ func runChange(ctx context.Context, app *App, shared *rotateShared, o changeOpti
 	if err != nil {
 		return err
 	}
+	if ring := (keyring.Ring{Keys: r.Report.Keys}); r.Action == keyring.Taint && !r.DryRun && ring.Active() == nil {
+		app.Streams.Warn("no key signs now: %s", outage(&r.Report))
+	}
 	r.Schema = "stella.auth.rotate." + string(o.req.Action) + "/v1"
 	return app.Streams.Render(r.Schema, r, func(p *ui.Page) { changePage(p, r) })
 }
@@ -125,8 +128,12 @@ func changePage(p *ui.Page, r *keyring.Result) {
 	}
 	for _, l := range r.Report.Live {
 		if l.KID == r.KID && l.Tokens > 0 && (r.To == keyring.Tainted || r.To == keyring.Retiring) {
-			p.Line("%d live tokens are out under it, the last until %s", l.Tokens, clock(l.LastExpiry))
+			verb := "are"
+			if l.Tokens == 1 {
+				verb = "is"
+			}
+			p.Line("%s %s out under it, the last until %s", count(l.Tokens, "live token"), verb, clock(l.LastExpiry))
 		}
 	}
-	stepsPart(p, r.Report.Steps)
+	stepsPart(p, r.Report.Steps, r.Report.Now)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/stella-ops/stella/internal/fault"
 	"github.com/stella-ops/stella/internal/keyring"
 	"github.com/stella-ops/stella/internal/lock"
+	"github.com/stella-ops/stella/internal/oauth"
 	"github.com/stella-ops/stella/internal/rotate"
 	"github.com/stella-ops/stella/internal/secret"
 )
@@ -64,7 +65,11 @@ func (r *rotateShared) driver(app *App, manage bool) (*driver, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.Driver = &rotate.Driver{API: &rotate.API{Base: strings.TrimSuffix(c.Authority.URL, "/"), Doer: doer}, Looker: looker, Delays: app.RetryDelays}
+	api := &rotate.API{Base: strings.TrimSuffix(c.Authority.URL, "/"), Doer: doer}
+	if _, ok := doer.(*bootstrapDoer); ok {
+		api.Refused = "check auth.bootstrap_key: stella config show --origin"
+	}
+	d.Driver = &rotate.Driver{API: api, Looker: looker, Delays: app.RetryDelays, Now: app.Now}
 	d.Events = func(e rotate.Event) { // long runs replace it, see watch
 		if e.Type == rotate.Warning {
 			app.Streams.Warn("%s", e.Text)
@@ -89,24 +94,46 @@ func (r *rotateShared) doer(app *App, d *driver, manage bool) (rotate.Doer, erro
 		}
 		return d.key, nil
 	}
-	want := tokenWant{}
-	if a.Audience == "" {
-		want.audience = authorityAudience
-	}
 	need := []string{keyring.ScopeRead}
 	if manage {
 		need = append(need, keyring.ScopeManage)
+	}
+	s, err := openAuth(app, lifecycleToken(a, need))
+	if err != nil {
+		return nil, err
+	}
+	return &tokenDoer{client: s.client, bootstrap: d.key != nil}, nil
+}
+
+// lifecycleToken is the token for the lifecycle API with the scopes of need.
+func lifecycleToken(a config.Auth, need []string) tokenWant {
+	want := tokenWant{}
+	if a.Audience == "" {
+		want.audience = authorityAudience
 	}
 	for _, scope := range need {
 		if !slices.Contains(a.Scopes, scope) {
 			want.scopes = need
 		}
 	}
-	s, err := openAuth(app, want)
-	if err != nil {
-		return nil, err
+	return want
+}
+
+// tokenDoer sends a token along, and tells apart that none can be had.
+type tokenDoer struct {
+	client    *oauth.Client
+	bootstrap bool // there is another way
+}
+
+// Do implements rotate.Doer.
+func (t *tokenDoer) Do(req *http.Request) (*http.Response, error) {
+	if _, err := t.client.Token(req.Context()); err != nil {
+		if fault.KindOf(err) == fault.Transient && t.bootstrap && req.Context().Err() == nil {
+			err = fault.Errorf(fault.Transient, "%w", err).Hint("no token can be had? stella auth rotate … --bootstrap")
+		}
+		return nil, &rotate.NoTokenError{Err: err}
 	}
-	return s.client, nil
+	return t.client.Do(req)
 }
 
 // bootstrapDoer sends the bootstrap key along.

@@ -16,6 +16,8 @@ var stateTones = map[keyring.State]ui.Tone{
 
 // keyringPage shows a report: keys, vantage points, what comes next.
 func keyringPage(p *ui.Page, r *keyring.Report, all bool) {
+	tone, text := verdict(r)
+	p.Verdict(tone, text)
 	p.Pairs(
 		ui.Pair{Key: "issuer", Value: ui.C(r.Issuer)},
 		ui.Pair{Key: "answered by", Value: ui.C(r.Replica)},
@@ -43,7 +45,7 @@ func keyringPage(p *ui.Page, r *keyring.Report, all bool) {
 	p.Heading("Keys")
 	p.Table([]string{"kid", "state", "published", "what its time allows", "live tokens"}, rows)
 	vantagePart(p, r)
-	stepsPart(p, r.Steps)
+	stepsPart(p, r.Steps, r.Now)
 }
 
 func clock(t time.Time) string {
@@ -100,30 +102,6 @@ func vantagePart(p *ui.Page, r *keyring.Report) {
 	p.Table([]string{"name", "url", "last look", "serves the standby"}, rows)
 }
 
-// stepsPart lists what is left to do, each with the command for it.
-func stepsPart(p *ui.Page, steps []keyring.Step) {
-	p.Heading("Next")
-	if len(steps) == 0 {
-		p.Line("nothing")
-		return
-	}
-	for _, s := range steps {
-		when := "now"
-		switch {
-		case s.Blocked != "":
-			when = "blocked: " + s.Blocked
-		case !s.Due:
-			when = "from " + clock(s.NotBefore)
-		}
-		by := "by hand"
-		if s.Auto {
-			by = "by advance"
-		}
-		p.Line("%s %s, %s, %s: %s", s.Action, s.KID, by, when, s.Why)
-		p.Line("    %s", s.Command)
-	}
-}
-
 // summaryPage shows what a run of rotate or advance did.
 func summaryPage(p *ui.Page, s *rotate.Summary) {
 	switch {
@@ -132,9 +110,9 @@ func summaryPage(p *ui.Page, s *rotate.Summary) {
 	case len(s.Changes) == 0:
 		p.Line("nothing was due; %s signs", orNone(s.To))
 	default:
-		p.Line("%d changes; %s signs", len(s.Changes), orNone(s.To))
+		p.Line("%s; %s signs", count(int64(len(s.Changes)), "change"), orNone(s.To))
 	}
-	stepsPart(p, s.Steps)
+	stepsPart(p, s.Steps, s.Report.Now)
 }
 
 func moved(m keyring.Moved) string {

@@ -76,18 +76,22 @@ func runPlan(ctx context.Context, app *App, d *driver) error {
 func planPage(p *ui.Page, plan *rotate.Plan) {
 	p.Line("a rotation that begins now, by the Authority's clock:")
 	var rows [][]ui.Cell
-	for _, s := range plan.Steps {
+	notes := map[int][]string{}
+	for i, s := range plan.Steps {
+		if s.Blocked != "" {
+			notes[i] = []string{"blocked: " + oneLine(s.Blocked)}
+		}
 		rows = append(rows, []ui.Cell{ui.C(clock(s.At)), ui.C(string(s.Action)), ui.C(s.KID), ui.C(s.Why)})
 	}
-	p.Table([]string{"not before", "step", "kid", "why"}, rows)
-	p.Line("the whole rotation takes at least %s", plan.Takes)
+	p.NotedTable([]string{"not before", "step", "kid", "why"}, rows, notes)
+	p.Line("the whole rotation takes at least %s", span(plan.Takes.Duration()))
 	for _, w := range plan.Warnings {
 		p.Line("note: %s", w)
 	}
 }
 
 func newRotateAdvanceCmd(app *App, r *rotateShared) *cobra.Command {
-	var wait, detailed bool
+	var wait, detailed, dryRun bool
 	var timeout time.Duration
 	cmd := &cobra.Command{
 		Use:   "advance",
@@ -103,9 +107,15 @@ every minute or so.`, append(readKinds(), fault.Order, fault.Partial, fault.Lock
 			if timeout != 0 && !wait || timeout < 0 {
 				return fault.Errorf(fault.Input, "--timeout is for --wait, and not negative")
 			}
-			d, err := r.driver(app, true)
+			if dryRun && (wait || detailed) {
+				return fault.Errorf(fault.Input, "--dry-run excludes --wait and --detailed-exit")
+			}
+			d, err := r.driver(app, !dryRun)
 			if err != nil {
 				return err
+			}
+			if dryRun {
+				return runAdvanceDry(cmd.Context(), app, d)
 			}
 			return drive(cmd.Context(), app, d, "stella.auth.rotate.advance/v1", timeout, func(ctx context.Context) (*rotate.Summary, error) {
 				s, err := d.Advance(ctx, rotate.Options{Wait: wait})
@@ -120,11 +130,59 @@ every minute or so.`, append(readKinds(), fault.Order, fault.Partial, fault.Lock
 	f.BoolVar(&wait, "wait", false, "go on until nothing is left to do")
 	f.DurationVar(&timeout, "timeout", 0, "with --wait: end with exit code 23 after this `DURATION`")
 	f.BoolVar(&detailed, "detailed-exit", false, "end with exit code 25 when nothing was due")
+	f.BoolVar(&dryRun, "dry-run", false, "tell what is due as last seen; look at nothing, change nothing")
 	return cmd
 }
 
+// advanceDry is stella.auth.rotate.advance.dry-run/v1.
+type advanceDry struct {
+	DryRun bool           `json:"dry_run"`
+	Now    time.Time      `json:"now"`
+	Due    []keyring.Step `json:"due"`   // advance would do these
+	Later  []keyring.Step `json:"later"` // automatic, but not yet
+}
+
+func runAdvanceDry(ctx context.Context, app *App, d *driver) error {
+	r, err := d.Status(ctx)
+	if err != nil {
+		return err
+	}
+	dry := advanceDry{DryRun: true, Now: r.Now, Due: []keyring.Step{}, Later: []keyring.Step{}}
+	for _, s := range r.Steps {
+		switch {
+		case s.Auto && s.Due:
+			dry.Due = append(dry.Due, s)
+		case s.Auto:
+			dry.Later = append(dry.Later, s)
+		}
+	}
+	return app.Streams.Render("stella.auth.rotate.advance.dry-run/v1", dry, func(p *ui.Page) {
+		p.Line("nothing was changed; %s due", map[bool]string{true: "nothing is", false: "this is"}[len(dry.Due) == 0])
+		stepsPart(p, append(dry.Due, dry.Later...), dry.Now)
+	})
+}
+
+// forgetDry judges whether name could be forgotten.
+func forgetDry(ctx context.Context, d *driver, name string) error {
+	r, err := d.Status(ctx)
+	if err != nil {
+		return err
+	}
+	for _, v := range r.Vantage {
+		if v.Name == name && v.Required {
+			return fault.Errorf(fault.Input, "forgetting vantage point %q: it is required by the configuration of the Authority", name)
+		}
+		if v.Name == name {
+			return nil
+		}
+	}
+	return fault.Errorf(fault.NotFound, "forgetting vantage point %q: there is no such entry", name).
+		Hint("see what there is: stella auth rotate status")
+}
+
 func newRotateForgetCmd(app *App, r *rotateShared) *cobra.Command {
-	return &cobra.Command{
+	var dryRun bool
+	cmd := &cobra.Command{
 		Use:   "forget NAME",
 		Short: "Forget a vantage point that no longer exists",
 		Long: long(`Drops what was seen at a vantage point that an operator once reported and that
@@ -146,17 +204,26 @@ configuration names stay.`, readKinds()...),
 			}), cobra.ShellCompDirectiveNoFileComp
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			d, err := r.driver(app, true)
+			d, err := r.driver(app, !dryRun)
 			if err != nil {
 				return err
 			}
-			if err := d.API.Forget(cmd.Context(), args[0]); err != nil {
+			text := "forgot " + args[0]
+			if dryRun {
+				text, err = "nothing was changed; it would forget "+args[0], forgetDry(cmd.Context(), d, args[0])
+			} else {
+				err = d.API.Forget(cmd.Context(), args[0])
+			}
+			if err != nil {
 				return err
 			}
 			done := struct {
+				DryRun    bool   `json:"dry_run,omitempty"`
 				Forgotten string `json:"forgotten"`
-			}{args[0]}
-			return app.Streams.Render("stella.auth.rotate.forget/v1", done, func(p *ui.Page) { p.Line("forgot %s", args[0]) })
+			}{dryRun, args[0]}
+			return app.Streams.Render("stella.auth.rotate.forget/v1", done, func(p *ui.Page) { p.Line("%s", text) })
 		},
 	}
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "tell whether it could be forgotten; change nothing")
+	return cmd
 }

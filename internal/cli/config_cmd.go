@@ -74,7 +74,8 @@ func newConfigValidateCmd(app *App) *cobra.Command {
 		Use:   "validate [FILE]",
 		Short: "Check the configuration without using it",
 		Long: long("Checks FILE, or the file that commands would read, together with the environment.\n"+
-			"Nothing is opened or contacted: references to secrets are checked for their form.", fault.Config),
+			"Nothing is opened or contacted: references to secrets are checked for their form.\n"+
+			"What is right but will not do as it stands, such as a file that is missing, is a\nwarning and no failure.", fault.Config),
 		Example: `  stella config validate
   stella config validate ./stella.yaml`,
 		Args: args(0, 1, "a file"),
@@ -96,11 +97,15 @@ func newConfigValidateCmd(app *App) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			findings := c.Findings()
+			for _, w := range findings {
+				app.Streams.Warn("%s", w)
+			}
 			result := struct {
 				File     string   `json:"file"` // "" when there is none
 				Valid    bool     `json:"valid"`
 				Warnings []string `json:"warnings"`
-			}{file, true, append([]string{}, c.Warnings()...)}
+			}{file, true, append(append([]string{}, c.Warnings()...), findings...)}
 			return app.Streams.Render(SchemaConfigValidate, result, func(p *ui.Page) {
 				if file == "" {
 					p.Line("valid: no configuration file; environment and defaults")

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -119,4 +120,45 @@ func TestAcquireBadPath(t *testing.T) {
 	if _, err := Acquire(t.Context(), filepath.Join(t.TempDir(), "no", "x.lock"), "x", 0); err == nil {
 		t.Error("a lock in a missing directory")
 	}
+}
+
+// TestNoRegularFile: what is no file is refused at once and left as it is.
+func TestNoRegularFile(t *testing.T) {
+	dir := t.TempDir()
+	fifo, link, target := filepath.Join(dir, "fifo"), filepath.Join(dir, "link"), filepath.Join(dir, "target")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(target, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(target, link); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{fifo, link, dir} {
+		done := make(chan error, 1)
+		go func() {
+			_, err := Acquire(t.Context(), path, "x", 0)
+			done <- err
+		}()
+		select {
+		case err := <-done:
+			if fault.KindOf(err) != fault.Config || !strings.Contains(err.Error(), "no regular file") {
+				t.Errorf("%s: %v", path, err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatalf("%s: it hangs", path)
+		}
+		if got := holder(path); got != "another run" {
+			t.Errorf("%s: the holder is %s", path, got)
+		}
+	}
+	if data, err := os.ReadFile(target); err != nil || string(data) != "precious" {
+		t.Errorf("the target holds %q, %v", data, err)
+	}
+	l, err := Acquire(t.Context(), target, "control", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Release()
 }

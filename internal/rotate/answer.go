@@ -13,6 +13,7 @@ import (
 
 	"github.com/stella-ops/stella/internal/fault"
 	"github.com/stella-ops/stella/internal/keyring"
+	"github.com/stella-ops/stella/internal/ui"
 )
 
 // maxAnswer bounds an answer of the lifecycle API, in bytes.
@@ -60,6 +61,9 @@ func (a *API) exchange(ctx context.Context, method, path string, in, out any) er
 		req.Header.Set("Content-Type", "application/json")
 	}
 	resp, err := a.Doer.Do(req)
+	if _, ok := errors.AsType[*NoTokenError](err); ok {
+		return err // nothing was sent
+	}
 	if err != nil {
 		return unreachable(err, method)
 	}
@@ -72,7 +76,7 @@ func (a *API) exchange(ctx context.Context, method, path string, in, out any) er
 		return fault.Errorf(fault.Trust, "the answer is larger than %d bytes", maxAnswer).Hint(hintURL)
 	}
 	if resp.StatusCode/100 != 2 {
-		return refusal(resp, path, data)
+		return a.refusal(resp, path, data)
 	}
 	if out == nil {
 		return nil
@@ -111,12 +115,17 @@ func schema(found, want string) error {
 }
 
 // refusal turns an error answer into the error that the Authority meant.
-func refusal(resp *http.Response, path string, data []byte) error {
+func (a *API) refusal(resp *http.Response, path string, data []byte) error {
 	var p keyring.Problem
 	if json.Unmarshal(data, &p) != nil || p.Error.Code == "" {
-		return mute(resp, path)
+		err := mute(resp, path)
+		if a.Refused != "" && fault.KindOf(err) == fault.Denied {
+			err = fault.Errorf(fault.Denied, "%w", err).Hint("%s", a.Refused)
+		}
+		return err
 	}
 	d := p.Error
+	d.Message, d.Next, d.TraceID = flat(d.Message), flat(d.Next), flat(d.TraceID)
 	text := fmt.Sprintf("%s (trace %s)", d.Message, d.TraceID)
 	switch d.Code {
 	case "order":
@@ -130,14 +139,33 @@ func refusal(resp *http.Response, path string, data []byte) error {
 	case "not_found":
 		return fault.Errorf(fault.NotFound, "%s", d.Message).Hint("see what there is: stella auth rotate status")
 	case "unauthenticated":
+		if a.Refused != "" {
+			return fault.Errorf(fault.Denied, "%s", text).Hint("%s", a.Refused)
+		}
 		return fault.Errorf(fault.Denied, "%s", text).Hint("stella auth login --scope %s", keyring.ScopeManage)
 	case "denied":
+		if a.Refused != "" {
+			return fault.Errorf(fault.Denied, "%s", text).Hint("%s", a.Refused)
+		}
 		return fault.Errorf(fault.Denied, "%s", text).
 			Hint("the token needs scope %s: stella auth login --force --scope %s", keyring.ScopeManage, keyring.ScopeManage)
 	case "unavailable":
 		return fault.Errorf(fault.Transient, "%s", text).Hint("see which state it is in: stella auth rotate status")
 	}
 	return fault.Errorf(fault.Unclassified, "the Authority answered %s: %s", resp.Status, text)
+}
+
+// maxText bounds a text of the Authority, in runes.
+const maxText = 2000
+
+// flat makes a text of the Authority one line that is safe to show: a newline
+// in it must not begin a line that looks like one of our own.
+func flat(text string) string {
+	text = ui.Clean(strings.Join(strings.Fields(text), " "))
+	if runes := []rune(text); len(runes) > maxText {
+		text = string(runes[:maxText]) + "…"
+	}
+	return text
 }
 
 // mute judges an error answer that does not say what it means: it comes from

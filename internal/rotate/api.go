@@ -27,7 +27,19 @@ type Doer interface {
 type API struct {
 	Base string // the Authority's base URL, without a slash at the end
 	Doer Doer
+	// Refused is the hint for credentials that are refused; "" means to log in.
+	Refused string
 }
+
+// NoTokenError marks an error of a Doer that has not sent the request, because
+// it got no token for it. It has been tried again as often as makes sense.
+type NoTokenError struct{ Err error }
+
+// Error implements error.
+func (e *NoTokenError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *NoTokenError) Unwrap() error { return e.Err }
 
 // Report fetches the state of the keyring.
 func (a *API) Report(ctx context.Context) (*keyring.Report, error) {

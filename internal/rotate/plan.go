@@ -20,13 +20,16 @@ type PlanStep struct {
 	Action keyring.Action `json:"action"`
 	KID    string         `json:"kid,omitempty"` // empty: a key that is yet to be made
 	Why    string         `json:"why"`
+	// Blocked is what only its end, not time, takes out of the way. The time
+	// then assumes that it ends now.
+	Blocked string `json:"blocked,omitempty"`
 }
 
 // NewPlan computes the timetable from the state that the Authority reported.
 func NewPlan(r *keyring.Report) *Plan {
 	p := &Plan{Now: r.Now, Warnings: []string{}}
 	add := func(at time.Time, a keyring.Action, kid, why string) {
-		p.Steps = append(p.Steps, PlanStep{at, a, kid, why})
+		p.Steps = append(p.Steps, PlanStep{At: at, Action: a, KID: kid, Why: why})
 	}
 	pol := r.Policy
 	ring := ringOf(r)
@@ -39,10 +42,18 @@ func NewPlan(r *keyring.Report) *Plan {
 		at = at.Add(matures)
 		add(at, keyring.Activate, "", "published for one cache lifetime, one lease and the skew")
 	} else {
-		if m := activateStep(r, standby.KID); m.After(at) {
-			at = m
+		s := PlanStep{Action: keyring.Activate, KID: standby.KID, Why: "it is the standby"}
+		if next := activation(r, standby.KID); next != nil {
+			at, s.Blocked = latest(at, next.NotBefore), next.Blocked
 		}
-		add(at, keyring.Activate, standby.KID, "it is the standby")
+		for _, v := range blocking(r, standby.KID) {
+			at = latest(at, r.Now.Add(max(pol.CacheLifetime, v.MaxAge).Duration()+pol.Skew.Duration()))
+		}
+		s.At = at
+		p.Steps = append(p.Steps, s)
+		if s.Blocked != "" {
+			p.Warnings = append(p.Warnings, "the times assume that what blocks, as last seen, ends now: each vantage point serves the key from now on")
+		}
 	}
 	add(at, keyring.Stage, "", "the next standby, so that an emergency finds one")
 	add(at, keyring.Publish, "", "verifiers begin to learn it")
@@ -56,20 +67,12 @@ func NewPlan(r *keyring.Report) *Plan {
 	if len(r.Vantage) == 0 {
 		p.Warnings = append(p.Warnings, "no vantage points are configured: the activation is guarded by time alone, so a CDN that caches longer than the Authority says is not noticed")
 	}
-	for _, s := range r.Steps {
-		if s.Action == keyring.Activate && s.Blocked != "" {
-			p.Warnings = append(p.Warnings, "as last seen: "+s.Blocked)
-		}
-	}
 	return p
 }
 
-// activateStep is when the Authority says that the standby may be activated.
-func activateStep(r *keyring.Report, kid string) time.Time {
-	for _, s := range r.Steps {
-		if s.Action == keyring.Activate && s.KID == kid {
-			return s.NotBefore
-		}
+func latest(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
 	}
-	return time.Time{}
+	return a
 }

@@ -2,6 +2,7 @@ package rotate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -16,7 +17,7 @@ type EventType string
 const (
 	Looked  EventType = "looked"  // a vantage point was looked at
 	Changed EventType = "changed" // a transition was made
-	Waiting EventType = "waiting" // nothing may be done before Until
+	Waiting EventType = "waiting" // a step is waited for; Text says what blocks it
 	Warning EventType = "warning"
 )
 
@@ -26,8 +27,8 @@ type Event struct {
 	Action keyring.Action
 	KID    string
 	To     keyring.State
-	Until  time.Time // Waiting: by the Authority's clock
-	Left   time.Duration
+	Until  time.Time     // Waiting: the step's time, by the Authority's clock
+	Left   time.Duration // Waiting: from now to Until; zero when only Text is in the way
 	Text   string
 }
 
@@ -42,6 +43,9 @@ type Driver struct {
 	// failure; none means 1 s, 2 s, 5 s. A change is never sent twice: before
 	// the next one the state is asked for.
 	Delays []time.Duration
+	Now    func() time.Time // nil: time.Now
+
+	trouble map[string]trouble // vantage points that could not be looked at
 }
 
 // Options of Rotate and Advance.
@@ -98,8 +102,7 @@ func (d *Driver) Rotate(ctx context.Context, o Options) (*Summary, error) {
 	err = d.run(ctx, o, s)
 	s.Switched = s.To == target
 	if err == nil && !s.Switched {
-		err = fault.Errorf(fault.Partial, "key %s is published and scheduled, but may not sign yet", target).
-			Hint("%s", nextHint(s.Steps))
+		err = notYet(s.Report, target)
 	}
 	return s, err
 }
@@ -205,9 +208,9 @@ func (d *Driver) refresh(ctx context.Context) (*keyring.Report, error) {
 	sights := d.Looker.Look(ctx, report.Vantage)
 	for _, s := range sights {
 		if s.Err != nil {
-			d.tell(Event{Type: Warning, Text: fmt.Sprintf("cannot look at vantage point %q: %v", s.Name, s.Err)})
+			d.cannotLook(ctx, s)
 		} else {
-			d.tell(Event{Type: Looked, Text: fmt.Sprintf("%s serves %d keys", s.Name, len(s.Set.Keys))})
+			d.looked(s)
 		}
 	}
 	if ctx.Err() != nil {
@@ -222,11 +225,13 @@ func (d *Driver) refresh(ctx context.Context) (*keyring.Report, error) {
 	return d.report(ctx)
 }
 
-// report asks for the state, again after a passing failure.
+// report asks for the state, again after a passing failure of that request. A
+// token that cannot be had is no such failure: that has been tried again.
 func (d *Driver) report(ctx context.Context) (*keyring.Report, error) {
 	for _, delay := range d.delays() {
 		r, err := d.API.Report(ctx)
-		if fault.KindOf(err) != fault.Transient || ctx.Err() != nil {
+		_, noToken := errors.AsType[*NoTokenError](err)
+		if fault.KindOf(err) != fault.Transient || ctx.Err() != nil || noToken {
 			return r, err
 		}
 		d.tell(Event{Type: Warning, Text: fmt.Sprintf("%v; asking again in %s", err, delay)})
@@ -238,6 +243,7 @@ func (d *Driver) report(ctx context.Context) (*keyring.Report, error) {
 }
 
 func (d *Driver) tell(e Event) {
+	e.Text = flat(e.Text)
 	if d.Events != nil {
 		d.Events(e)
 	}

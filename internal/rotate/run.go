@@ -26,7 +26,7 @@ func (d *Driver) run(ctx context.Context, o Options, s *Summary) error {
 		}
 		s.Report, s.To = report, activeKID(report)
 		s.Steps = append([]keyring.Step{}, report.Steps...) // empty, never absent
-		step, left := nextAuto(report)
+		step := nextAuto(report)
 		switch {
 		case step == nil:
 			return nil
@@ -43,7 +43,7 @@ func (d *Driver) run(ctx context.Context, o Options, s *Summary) error {
 		case !o.Wait:
 			return nil
 		default:
-			if err := d.wait(ctx, *step, left, report); err != nil {
+			if err := d.wait(ctx, *step, report); err != nil {
 				return err
 			}
 		}
@@ -87,18 +87,37 @@ func (d *Driver) do(ctx context.Context, step keyring.Step, version uint64, s *S
 	return err
 }
 
-func (d *Driver) wait(ctx context.Context, step keyring.Step, left time.Duration, report *keyring.Report) error {
-	// Vantage points are looked at several times within a cache lifetime, so
-	// that a gap is seen; the timetable alone needs no look in between.
-	if len(report.Vantage) > 0 && step.Action == keyring.Activate {
-		left = min(left, max(report.Policy.CacheLifetime.Duration()/5, 200*time.Millisecond))
+// The interval between looks while something is waited for.
+const (
+	minLook = 200 * time.Millisecond
+	maxLook = 30 * time.Second
+)
+
+// lookEvery is how often vantage points are looked at: several times within a
+// cache lifetime, so that a gap is seen.
+func lookEvery(p keyring.Policy) time.Duration {
+	return max(min(p.CacheLifetime.Duration()/5, maxLook), minLook)
+}
+
+// wait waits for step, but no longer than until the next look. While there is
+// a standby the vantage points are looked at whatever is waited for: when an
+// emergency comes, the standby must be known to have been everywhere.
+func (d *Driver) wait(ctx context.Context, step keyring.Step, report *keyring.Report) error {
+	left := max(step.NotBefore.Sub(report.Now), 0)
+	nap := left
+	places := len(report.Vantage) + len(d.Looker.Extra)
+	switch look := lookEvery(report.Policy); {
+	case step.Blocked != "":
+		nap = look
+	case places > 0 && ringOf(report).Standby() != nil:
+		nap = min(nap, look)
 	}
-	left = max(left, 50*time.Millisecond)
+	nap = max(nap, 50*time.Millisecond)
 	d.tell(Event{Type: Waiting, Action: step.Action, KID: step.KID, Until: step.NotBefore, Left: left, Text: step.Blocked})
 	if d.Sleep != nil {
-		return d.Sleep(ctx, left)
+		return d.Sleep(ctx, nap)
 	}
-	return sleep(ctx, left)
+	return sleep(ctx, nap)
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

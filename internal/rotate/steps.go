@@ -1,9 +1,9 @@
 package rotate
 
 import (
-	"fmt"
 	"time"
 
+	"github.com/stella-ops/stella/internal/fault"
 	"github.com/stella-ops/stella/internal/keyring"
 )
 
@@ -18,43 +18,74 @@ func activeKID(r *keyring.Report) string {
 	return ""
 }
 
-// nextAuto picks the automatic step to do now, else the one to wait for, and
-// how long until it may be done by the Authority's clock.
-func nextAuto(r *keyring.Report) (*keyring.Step, time.Duration) {
+// nextAuto picks the automatic step to do now, else the one to wait for; nil
+// when none is left.
+func nextAuto(r *keyring.Report) *keyring.Step {
 	var next *keyring.Step
 	for i := range r.Steps {
 		s := &r.Steps[i]
 		switch {
 		case !s.Auto:
 		case s.Due:
-			return s, 0
+			return s
 		case next == nil || s.NotBefore.Before(next.NotBefore):
 			next = s
 		}
 	}
-	if next == nil {
-		return nil, 0
-	}
-	left := next.NotBefore.Sub(r.Now)
-	if left < 0 { // the time has come, but something blocks it: look again soon
-		left = time.Second
-	}
-	return next, left
+	return next
 }
 
-// nextHint tells an operator what to type, and when.
-func nextHint(steps []keyring.Step) string {
-	for _, s := range steps {
-		if !s.Auto {
-			continue
+// activation is the step that lets kid sign; nil when there is none.
+func activation(r *keyring.Report, kid string) *keyring.Step {
+	for i := range r.Steps {
+		if s := &r.Steps[i]; s.Action == keyring.Activate && s.KID == kid {
+			return s
 		}
-		switch {
-		case s.Due:
-			return "next: stella auth rotate advance"
-		case s.Blocked != "":
-			return fmt.Sprintf("next: stella auth rotate advance, once this is over: %s", s.Blocked)
-		}
-		return fmt.Sprintf("next: stella auth rotate advance, from %s on (or rotate with --wait)", s.NotBefore.UTC().Format(time.RFC3339))
 	}
-	return "next: stella auth rotate status"
+	return nil
+}
+
+// notYet says that target is not the active key yet, why, and what to do.
+func notYet(r *keyring.Report, target string) error {
+	s := activation(r, target)
+	if s == nil {
+		return fault.Errorf(fault.Partial, "key %s is not the active one", target).Hint("next: stella auth rotate status")
+	}
+	if s.Blocked == "" {
+		e := fault.Errorf(fault.Partial, "key %s is published and scheduled, but may not sign yet", target)
+		if s.Due {
+			return e.Hint("next: stella auth rotate advance")
+		}
+		return e.Hint("earliest time: %s", s.NotBefore.UTC().Format(time.RFC3339)).Hint("next: stella auth rotate advance --wait")
+	}
+	e := fault.Errorf(fault.Partial, "key %s is published and scheduled, but may not sign: %s", target, flat(s.Blocked))
+	for _, v := range blocking(r, target) {
+		if v.Required {
+			e.Hint("repair %s, or take it out of signing.vantagePoints of the Authority and send that SIGHUP", flat(v.Name))
+		} else {
+			e.Hint("repair %s, or if it is gone: stella auth rotate forget %s", flat(v.Name), flat(v.Name))
+		}
+	}
+	return e.Hint("next: stella auth rotate advance --wait")
+}
+
+// blocking lists the vantage points that keep kid from signing for longer than
+// time alone explains.
+func blocking(r *keyring.Report, kid string) []keyring.Vantage {
+	ring := ringOf(r)
+	k := ring.Standby()
+	if k == nil || k.KID != kid {
+		return nil
+	}
+	stuck := map[string]bool{}
+	for _, l := range ring.Lagging(k, r.Vantage, r.Now) {
+		stuck[l.Name] = l.Until.IsZero()
+	}
+	var out []keyring.Vantage
+	for _, v := range r.Vantage {
+		if stuck[v.Name] {
+			out = append(out, v)
+		}
+	}
+	return out
 }

@@ -2,7 +2,7 @@ package rotate
 
 import (
 	"context"
-	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -22,6 +22,8 @@ type Point struct {
 	Name   string
 	URL    string
 	Client *http.Client // nil: the Looker's
+
+	unasked bool // named by the Authority only, at an address that it may not name
 }
 
 // Looker looks at vantage points.
@@ -52,22 +54,38 @@ func (l *Looker) Look(ctx context.Context, known []keyring.Vantage) []Sight {
 }
 
 func (l *Looker) points(known []keyring.Vantage) []Point {
-	named := map[string]bool{}
+	named, own := map[string]bool{}, map[string]bool{}
 	var points []Point
 	for _, p := range l.Extra {
-		named[p.Name] = true
+		named[p.Name], own[p.URL] = true, true
 		points = append(points, p)
 	}
 	for _, v := range known {
 		if !named[v.Name] {
-			points = append(points, Point{Name: v.Name, URL: v.URL})
+			points = append(points, Point{Name: v.Name, URL: v.URL, unasked: !MayName(v) && !own[v.URL]})
 		}
 	}
 	return points
 }
 
+// MayName reports whether the Authority's word is enough to look at v: what it
+// answers must not make this host read its own files, nor ask plain HTTP
+// anywhere but on loopback for a point of the Authority's configuration.
+func MayName(v keyring.Vantage) bool {
+	u, err := url.Parse(v.URL)
+	if err != nil || u.Host == "" {
+		return false
+	}
+	ip := net.ParseIP(u.Hostname())
+	return u.Scheme == "https" || v.Required && u.Scheme == "http" && (u.Hostname() == "localhost" || ip != nil && ip.IsLoopback())
+}
+
 func (l *Looker) look(ctx context.Context, p Point) Sight {
 	s := Sight{Name: p.Name, URL: p.URL}
+	if p.unasked {
+		s.Err = fault.Errorf(fault.Trust, "it is ignored: %.200q comes from the Authority and is not https; name it in vantage_points to trust it", p.URL)
+		return s
+	}
 	timeout := l.Timeout
 	if timeout == 0 {
 		timeout = 10 * time.Second
@@ -84,7 +102,7 @@ func (l *Looker) look(ctx context.Context, p Point) Sight {
 	}
 	got, err := jwks.Fetch(ctx, client, p.URL)
 	if err != nil {
-		s.Err = fmt.Errorf("vantage point %q: %w", p.Name, err)
+		s.Err = err
 		return s
 	}
 	s.Set = got.Set

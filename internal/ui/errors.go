@@ -46,7 +46,7 @@ func (s *Streams) Error(err error) {
 	if kind == fault.NothingToDo {
 		label = ""
 	}
-	fmt.Fprintf(s.Err, "%s%s\n", label, cleanBlock(err.Error()))
+	fmt.Fprintf(s.Err, "%s%s\n", label, folded(err.Error()))
 	seen := map[string]bool{}
 	for _, h := range hints {
 		if !seen[h] {
@@ -67,7 +67,19 @@ func (s *Streams) Warn(format string, args ...any) {
 		}
 		return
 	}
-	fmt.Fprintf(s.Err, "%s %s\n", s.errPaint().text(Warn, "warning:"), cleanBlock(text))
+	fmt.Fprintf(s.Err, "%s %s\n", s.errPaint().text(Warn, "warning:"), folded(text))
+}
+
+// folded is cleanBlock with every line but the first indented: what looks like
+// a line of ours inside a message, "hint: …", is then seen not to be one.
+func folded(text string) string {
+	lines := strings.Split(strings.TrimRight(cleanBlock(text), "\n"), "\n")
+	for i, line := range lines {
+		if i > 0 && !strings.HasPrefix(line, "  ") {
+			lines[i] = "  " + line
+		}
+	}
+	return strings.Join(lines, "\n")
 }
 
 // Note prints a remark on standard error as text; Quiet and JSON silence it.

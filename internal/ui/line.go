@@ -76,6 +76,11 @@ func (l *Line) Clear() {
 // nil; or the cause, when ctx ends first. Time left is rounded to seconds.
 func (l *Line) Countdown(ctx context.Context, until time.Time, text func(left time.Duration) string) error {
 	defer l.Clear()
+	return l.Hold(ctx, until, text)
+}
+
+// Hold is Countdown but leaves the line, for one that goes on in another call.
+func (l *Line) Hold(ctx context.Context, until time.Time, text func(left time.Duration) string) error {
 	for {
 		left := until.Sub(l.s.Now())
 		if left <= 0 {

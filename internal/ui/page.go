@@ -20,6 +20,11 @@ func (p *Page) Line(format string, args ...any) {
 	p.b.WriteByte('\n')
 }
 
+// Verdict adds the line that says how things stand, and an empty one.
+func (p *Page) Verdict(tone Tone, text string) {
+	p.b.WriteString(p.paint.text(tone, Clean(text)) + "\n\n")
+}
+
 // Block adds text of several lines; newlines and tabs in it stay.
 func (p *Page) Block(text string) {
 	p.b.WriteString(cleanBlock(strings.TrimRight(text, "\n")))
@@ -69,7 +74,11 @@ func (p *Page) Pairs(pairs ...Pair) {
 
 // Table adds aligned columns under an upper-case header line. A row with fewer
 // cells than the header is filled up; more are dropped.
-func (p *Page) Table(header []string, rows [][]Cell) {
+func (p *Page) Table(header []string, rows [][]Cell) { p.NotedTable(header, rows, nil) }
+
+// NotedTable is Table with lines of their own, indented, below some rows: what
+// is too long for a column. notes has the lines by the index of the row.
+func (p *Page) NotedTable(header []string, rows [][]Cell, notes map[int][]string) {
 	widths := make([]int, len(header))
 	for i, h := range header {
 		widths[i] = columns(Clean(h))
@@ -83,7 +92,7 @@ func (p *Page) Table(header []string, rows [][]Cell) {
 	for i, h := range header {
 		head[i] = Cell{strings.ToUpper(h), Faint}
 	}
-	for _, row := range append([][]Cell{head}, rows...) {
+	for n, row := range append([][]Cell{head}, rows...) {
 		var line strings.Builder
 		for i, w := range widths {
 			c := Cell{}
@@ -96,6 +105,9 @@ func (p *Page) Table(header []string, rows [][]Cell) {
 			}
 		}
 		p.b.WriteString(strings.TrimRight(line.String(), " ") + "\n")
+		for _, note := range notes[n-1] {
+			p.b.WriteString("    " + Clean(note) + "\n")
+		}
 	}
 }
 

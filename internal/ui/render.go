@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"time"
+	"unicode/utf8"
 )
 
 // Render prints one result: as JSON, v with "schema" in front, indented; as
@@ -91,6 +92,9 @@ func (e *Events) Emit(typ EventType, v any, text string) error {
 	return nil
 }
 
+// Line is the progress line between the events; an event removes it.
+func (e *Events) Line() *Line { return e.line }
+
 // Close removes the progress line.
 func (e *Events) Close() { e.line.Clear() }
 
@@ -140,7 +144,24 @@ func encode(v any) ([]byte, error) {
 	if err := enc.Encode(v); err != nil {
 		return nil, fmt.Errorf("printing JSON: %w", err)
 	}
-	return bytes.TrimRight(b.Bytes(), "\n"), nil
+	return visible(bytes.TrimRight(b.Bytes(), "\n")), nil
+}
+
+// visible escapes what a terminal would obey or reorder by: DEL, C1 and
+// bidirectional controls. They occur inside strings only.
+func visible(data []byte) []byte {
+	if !bytes.ContainsFunc(data, hostile) {
+		return data
+	}
+	out := make([]byte, 0, len(data)+16)
+	for _, r := range string(data) {
+		if hostile(r) {
+			out = fmt.Appendf(out, `\u%04x`, r)
+		} else {
+			out = utf8.AppendRune(out, r)
+		}
+	}
+	return out
 }
 
 func write(w io.Writer, data []byte) error {

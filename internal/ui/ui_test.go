@@ -90,7 +90,7 @@ func TestError(t *testing.T) {
 	err := fmt.Errorf("top: %w", fault.Errorf(fault.Trust, "bad %s\nsecond", "\x1b[2J").Hint("do %s", "this\nerror: forged").Hint("same").Hint("same"))
 	s, out, e := Buffers("")
 	s.Error(err)
-	if want := "error: top: bad \uFFFD[2J\nsecond\nhint: do this\uFFFDerror: forged\nhint: same\n"; e.String() != want || out.Len() != 0 {
+	if want := "error: top: bad \uFFFD[2J\n  second\nhint: do this\uFFFDerror: forged\nhint: same\n"; e.String() != want || out.Len() != 0 {
 		t.Errorf("%q", e)
 	}
 	s, _, e = Buffers("")
@@ -193,4 +193,32 @@ func FuzzClean(f *testing.F) {
 			t.Fatalf("%q became %q", text, got)
 		}
 	})
+}
+
+func TestJSONShowsNoControls(t *testing.T) {
+	const text = "a\x7fb\u009b31m\u202ec\u2066d\u200eü"
+	s, out, e := Buffers("")
+	s.Format = JSON
+	if err := s.Render("stella.x/v1", map[string]string{"text": text}, nil); err != nil {
+		t.Fatal(err)
+	}
+	s.Error(errors.New(text))
+	s.Warn("%s", text)
+	for _, line := range append(strings.Split(strings.TrimSpace(e.String()), "\n"), out.String()) {
+		if !strings.Contains(line, `a\u007fb\u009b31m\u202ec\u2066d\u200eü`) || strings.ContainsFunc(line, hostile) {
+			t.Errorf("%q", line)
+		}
+	}
+	var back struct{ Text string }
+	if err := json.Unmarshal(out.Bytes(), &back); err != nil || back.Text != text {
+		t.Errorf("%v: %q came back", err, back.Text)
+	}
+}
+
+func TestNotedTable(t *testing.T) {
+	p := &Page{}
+	p.NotedTable([]string{"a"}, [][]Cell{{C("x")}, {C("y")}}, map[int][]string{0: {"one\nhint: forged", "two"}})
+	if want := "A\nx\n    one\uFFFDhint: forged\n    two\ny\n"; p.b.String() != want {
+		t.Errorf("%q", p.b.String())
+	}
 }

@@ -164,7 +164,7 @@ func TestEveryKeyHasItsVariable(t *testing.T) {
 func TestRefusals(t *testing.T) {
 	for _, c := range []struct{ yaml, env, want string }{
 		{env: "STELLA_AUTHORITY_URI=x", want: "environment STELLA_AUTHORITY_URI: nothing reads this variable | did you mean STELLA_AUTHORITY_URL?"},
-		{env: "STELLA_SOMETHING_ELSE=x", want: "list what is read: stella config show"},
+		{env: "STELLA_SOMETHING_ELSE=x", want: "unset STELLA_SOMETHING_ELSE"},
 		{env: "STELLA_VANTAGE_POINTS=x", want: "in the configuration file only"},
 		{env: "STELLA_OUTPUT=xml", want: `environment STELLA_OUTPUT: found "xml"; allowed values: text, json`},
 		{env: "STELLA_OFFLINE=maybe", want: `environment STELLA_OFFLINE: found "maybe" where true or false belongs`},

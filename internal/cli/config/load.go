@@ -117,10 +117,8 @@ func (c *Config) checkNames() error {
 		e = e.Hint("vantage_points can be set in the configuration file only")
 	case near != "":
 		e = e.Hint("did you mean %s?", near)
-	default:
-		e = e.Hint("list what is read: stella config show")
 	}
-	return e
+	return e.Hint("unset %s", unknown[0]).Hint("what is read: docs/config-stella.md")
 }
 
 func (c *Config) readFile(src Source, getenv func(string) string) error {
