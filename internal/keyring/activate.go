@@ -67,6 +67,7 @@ type Lag struct {
 	Name  string
 	Until time.Time // when it would be out of the way; zero when time alone does not help
 	Text  string    // what is wrong with it, without its name
+	Stale bool      // only that nobody has looked lately: whoever activates by hand looks first
 }
 
 // Lagging lists the vantage points that have not served k for one full cache
@@ -79,13 +80,13 @@ func (r *Ring) Lagging(k *Key, vantage []Vantage, now time.Time) []Lag {
 		due := since.Add(cache + r.Policy.Skew.Duration())
 		switch {
 		case v.LastSeen.IsZero():
-			lags = append(lags, Lag{v.Name, time.Time{}, "has never been looked at"})
+			lags = append(lags, Lag{Name: v.Name, Text: "has never been looked at"})
 		case !ok:
-			lags = append(lags, Lag{v.Name, time.Time{}, "does not serve it (last look " + stamp(v.LastSeen) + ")"})
+			lags = append(lags, Lag{Name: v.Name, Text: "does not serve it (last look " + stamp(v.LastSeen) + ")"})
 		case now.Sub(v.LastSeen) > cache+r.Policy.Skew.Duration():
-			lags = append(lags, Lag{v.Name, time.Time{}, "was last looked at " + stamp(v.LastSeen)})
+			lags = append(lags, Lag{Name: v.Name, Text: "was last looked at " + stamp(v.LastSeen), Stale: true})
 		case due.After(now):
-			lags = append(lags, Lag{v.Name, due, "serves it only since " + stamp(since)})
+			lags = append(lags, Lag{Name: v.Name, Until: due, Text: "serves it only since " + stamp(since)})
 		}
 	}
 	return lags

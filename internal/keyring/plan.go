@@ -53,7 +53,7 @@ func (r *Ring) planActivate(steps []Step, now time.Time, vantage []Vantage) []St
 	var blocked []Lag // by something that time alone does not cure
 	for _, l := range r.Lagging(k, vantage, now) {
 		s.NotBefore = later(s.NotBefore, l.Until)
-		if l.Until.IsZero() {
+		if l.Until.IsZero() && (s.Auto || !l.Stale) {
 			blocked = append(blocked, l)
 		}
 	}

@@ -268,3 +268,21 @@ func TestEmergencyDoesNotWaitForAClock(t *testing.T) {
 		t.Error("the standby was taken for mature by the time of a clock that was ahead")
 	}
 }
+
+// TestPlanDoesNotAlarm: that nobody has looked lately blocks what happens by
+// itself, not what somebody types, for that looks first.
+func TestPlanDoesNotAlarm(t *testing.T) {
+	now := epoch.Add(time.Hour)
+	old := []Vantage{{Name: "edge", Since: map[string]time.Time{"k2": epoch}, LastSeen: now.Add(-30 * time.Minute)}}
+	r := newRing(t, testPolicy(), epoch)
+	for auto, ring := range map[bool]*Ring{
+		false: r,
+		true:  apply(t, r, now, Change{Request: Request{Action: Schedule}}),
+	} {
+		for _, s := range ring.Plan(now, old) {
+			if s.Action == Activate && (s.Auto != auto || s.Due == auto || (s.Blocked != "") != auto) {
+				t.Errorf("scheduled %v: %+v", auto, s)
+			}
+		}
+	}
+}
