@@ -82,7 +82,7 @@ func (r *Ring) Lagging(k *Key, vantage []Vantage, now time.Time) []Lag {
 		case v.LastSeen.IsZero():
 			lags = append(lags, Lag{Name: v.Name, Text: "has never been looked at"})
 		case !ok:
-			lags = append(lags, Lag{Name: v.Name, Text: "does not serve it (last look " + stamp(v.LastSeen) + ")"})
+			lags = append(lags, Lag{Name: v.Name, Text: "does not serve it"})
 		case now.Sub(v.LastSeen) > cache+r.Policy.Skew.Duration():
 			lags = append(lags, Lag{Name: v.Name, Text: "was last looked at " + stamp(v.LastSeen), Stale: true})
 		case due.After(now):
