@@ -300,6 +300,9 @@ func (s *sweep) attach(t *testing.T, pid int, trace, call, inject string) (detac
 	}()
 	return func() {
 		_ = cmd.Process.Signal(os.Interrupt)
+		// A tracer can hang on a process that it killed itself.
+		late := time.AfterFunc(5*time.Second, func() { _ = cmd.Process.Kill() })
+		defer late.Stop()
 		_ = cmd.Wait()
 	}
 }
