@@ -10,6 +10,7 @@ import (
 	"github.com/stella-ops/stella/internal/fault"
 	"github.com/stella-ops/stella/internal/jose"
 	"github.com/stella-ops/stella/internal/keyring"
+	"github.com/stella-ops/stella/internal/signals"
 	"github.com/stella-ops/stella/internal/testenv"
 )
 
@@ -39,7 +40,7 @@ func (l *lab) await(t *testing.T, what string, ok func(*keyring.Report) bool) *k
 		if time.Now().After(deadline) {
 			t.Fatalf("%s never came: %+v", what, r)
 		}
-		if err := pause(t.Context(), 100*time.Millisecond); err != nil {
+		if err := signals.Sleep(t.Context(), 100*time.Millisecond); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -154,7 +155,7 @@ func TestTaintWithYoungStandby(t *testing.T) {
 	}
 	l.issue(t) // control: refused means that nothing changed
 	l.exits(t, 0, "auth", "rotate", "taint", "--bootstrap", "--outage", "--reason", "test")
-	if err := pause(t.Context(), l.Lifetimes.Lease); err != nil {
+	if err := signals.Sleep(t.Context(), l.Lifetimes.Lease); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, err := l.mint(t.Context()); fault.KindOf(err) != fault.Transient {
@@ -172,7 +173,7 @@ func TestTaintWithYoungStandby(t *testing.T) {
 		}
 		return activeKID(r) != ""
 	})
-	if err := pause(t.Context(), l.Lifetimes.Poll*2); err != nil {
+	if err := signals.Sleep(t.Context(), l.Lifetimes.Poll*2); err != nil {
 		t.Fatal(err)
 	}
 	l.issue(t)

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -48,12 +49,11 @@ func TestFaultSweepOfTheServer(t *testing.T) {
 	if raceEnabled {
 		t.Skip("system calls are swept without the race detector, by plain 'go test', which CI runs too")
 	}
-	strace, err := exec.LookPath("strace")
-	if err != nil {
-		if strings.Contains(os.Getenv("STELLA_TEST_REQUIRE"), "strace") {
-			t.Fatal("strace is required here and missing")
-		}
-		t.Skip("strace is not installed (Debian package strace)")
+	strace, required, err := testenv.Tool("strace", "strace")
+	if required && err != nil {
+		t.Fatal(err)
+	} else if err != nil {
+		t.Skip(err)
 	}
 	// Not read and write: the runtime and the sockets make them too, so that
 	// it would be chance what is hit. Package keyring sweeps those.
@@ -191,6 +191,9 @@ func (st *site) start(t *testing.T, s *sweep) {
 	}
 }
 
+// slowest is how long a command may take before it counts as hanging.
+const slowest = time.Minute
+
 // typed runs stella and returns its exit code and output.
 func (st *site) typed(t *testing.T, args ...string) (int, []byte) {
 	t.Helper()
@@ -198,7 +201,12 @@ func (st *site) typed(t *testing.T, args ...string) (int, []byte) {
 	cmd.Env = append(cmd.Env, st.environment()...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
-	err := cmd.Run()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	hang := time.AfterFunc(slowest, func() { _ = cmd.Process.Signal(syscall.SIGQUIT) }) // it prints where it hangs
+	defer hang.Stop()
+	err := cmd.Wait()
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
 		return exit.ExitCode(), append(out.Bytes(), errs.Bytes()...)
 	} else if err != nil {
@@ -280,6 +288,8 @@ func (s *sweep) attach(t *testing.T, pid int, trace, call, inject string) (detac
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	hang := time.AfterFunc(slowest, func() { _ = cmd.Process.Kill() })
+	defer hang.Stop()
 	lines := bufio.NewScanner(stderr)
 	attached := false
 	for lines.Scan() {
@@ -301,7 +311,10 @@ func (s *sweep) attach(t *testing.T, pid int, trace, call, inject string) (detac
 	return func() {
 		_ = cmd.Process.Signal(os.Interrupt)
 		// A tracer can hang on a process that it killed itself.
-		late := time.AfterFunc(5*time.Second, func() { _ = cmd.Process.Kill() })
+		late := time.AfterFunc(5*time.Second, func() {
+			t.Log("strace did not end by itself: killed")
+			_ = cmd.Process.Kill()
+		})
 		defer late.Stop()
 		_ = cmd.Wait()
 	}

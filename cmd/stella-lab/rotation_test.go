@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/stella-ops/stella/internal/keyring"
+	"github.com/stella-ops/stella/internal/signals"
 	"github.com/stella-ops/stella/internal/testenv"
 )
 
@@ -121,14 +122,14 @@ func forcedControl(t *testing.T) {
 	l := startLab(t, testenv.FleetOptions{Lifetimes: slow})
 	traffic := l.startTraffic(t)
 	for traffic.Now().Verified < 30 { // every verifier holds a set by now
-		if err := pause(t.Context(), 10*time.Millisecond); err != nil {
+		if err := signals.Sleep(t.Context(), 10*time.Millisecond); err != nil {
 			t.Fatal(err)
 		}
 	}
 	kid := stagePublish(t, l)
 	l.exits(t, 0, "auth", "rotate", "activate", kid, "--force", "--reason", "control of this test")
 	for traffic.Now().KIDs[kid] < 50 {
-		if err := pause(t.Context(), 10*time.Millisecond); err != nil {
+		if err := signals.Sleep(t.Context(), 10*time.Millisecond); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -207,7 +208,7 @@ func refusedThenDone(t *testing.T, l *lab, verb, kid string) {
 		if k := find(r, kid); r.Now.After(earliest.Add(time.Second)) && k != nil {
 			break
 		}
-		if err := pause(t.Context(), 100*time.Millisecond); err != nil {
+		if err := signals.Sleep(t.Context(), 100*time.Millisecond); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -237,7 +238,7 @@ func TestLaggingReplica(t *testing.T) {
 		if !strings.Contains(out, "serves it only since") {
 			break
 		}
-		if err := pause(t.Context(), 100*time.Millisecond); err != nil {
+		if err := signals.Sleep(t.Context(), 100*time.Millisecond); err != nil {
 			t.Fatal(err)
 		}
 	}

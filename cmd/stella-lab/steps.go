@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/stella-ops/stella/internal/keyring"
+	"github.com/stella-ops/stella/internal/signals"
 	"github.com/stella-ops/stella/internal/testenv"
 )
 
@@ -177,7 +178,7 @@ func (t *tourist) matured(ctx context.Context) error {
 				return nil
 			}
 		}
-		if err := pause(ctx, 200*time.Millisecond); err != nil {
+		if err := signals.Sleep(ctx, 200*time.Millisecond); err != nil {
 			return err
 		}
 	}
@@ -189,7 +190,7 @@ func refused(ctx context.Context, token string, expires time.Time, verifiers []t
 	began := time.Now()
 	for _, v := range verifiers {
 		for v.Verify(ctx, token) == nil {
-			if err := pause(ctx, 20*time.Millisecond); err != nil {
+			if err := signals.Sleep(ctx, 20*time.Millisecond); err != nil {
 				return 0, err
 			}
 		}
@@ -210,20 +211,9 @@ func (t *tourist) agree(ctx context.Context) error {
 		} else if time.Now().After(deadline) {
 			return err
 		}
-		if err := pause(ctx, 100*time.Millisecond); err != nil {
+		if err := signals.Sleep(ctx, 100*time.Millisecond); err != nil {
 			return err
 		}
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-timer.C:
-		return nil
 	}
 }
 

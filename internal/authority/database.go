@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/stella-ops/stella/internal/authority/token"
+	"github.com/stella-ops/stella/internal/signals"
 )
 
 // How the database is watched and kept small.
@@ -95,12 +96,8 @@ func (d *database) watch(ctx context.Context) {
 		} else {
 			pause = dbFirst
 		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
+		if signals.Sleep(ctx, wait) != nil {
 			return
-		case <-timer.C:
 		}
 		d.look(ctx)
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/stella-ops/stella/internal/notify"
+	"github.com/stella-ops/stella/internal/signals"
 )
 
 // readyEvery is the pause between readiness checks before READY=1.
@@ -26,11 +27,7 @@ func (s *Server) announce(ctx context.Context) {
 			s.notify(ctx, "STATUS=not ready: "+oneLine(reason))
 			last = reason
 		}
-		timer := time.NewTimer(readyEvery)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if signals.Sleep(ctx, readyEvery) != nil {
 			return
 		}
 	}

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/stella-ops/stella/internal/testenv"
 )
 
 // The sweep runs each transition in a process of its own under strace, once
@@ -71,12 +73,11 @@ func TestFaultSweep(t *testing.T) {
 	if raceEnabled {
 		t.Skip("system calls are swept without the race detector, by plain 'go test', which CI runs too")
 	}
-	strace, err := exec.LookPath("strace")
-	if err != nil {
-		if strings.Contains(os.Getenv("STELLA_TEST_REQUIRE"), "strace") {
-			t.Fatal("strace is required here and missing")
-		}
-		t.Skip("strace is not installed (Debian package strace)")
+	strace, required, err := testenv.Tool("strace", "strace")
+	if required && err != nil {
+		t.Fatal(err)
+	} else if err != nil {
+		t.Skip(err)
 	}
 	points := map[string]int{}
 	befores, afters := 0, 0

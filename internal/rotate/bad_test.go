@@ -18,6 +18,7 @@ import (
 	"github.com/stella-ops/stella/internal/fault"
 	"github.com/stella-ops/stella/internal/jose"
 	"github.com/stella-ops/stella/internal/keyring"
+	"github.com/stella-ops/stella/internal/signals"
 )
 
 // fakeAuthority answers the lifecycle API over TLS as a test wants, and
@@ -95,7 +96,7 @@ func (f *fakeAuthority) driver(warn func(string)) *Driver {
 	return &Driver{
 		API: &API{Base: f.URL, Doer: f.Client()}, Looker: &Looker{Client: f.Client()},
 		Delays: []time.Duration{time.Microsecond, time.Microsecond, time.Microsecond},
-		Sleep:  func(ctx context.Context, _ time.Duration) error { return sleep(ctx, time.Millisecond) },
+		Sleep:  func(ctx context.Context, _ time.Duration) error { return signals.Sleep(ctx, time.Millisecond) },
 		Events: func(e Event) {
 			if e.Type == Warning && warn != nil {
 				warn(e.Text)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stella-ops/stella/internal/fault"
 	"github.com/stella-ops/stella/internal/keyring"
+	"github.com/stella-ops/stella/internal/signals"
 )
 
 // EventType says what an Event is about.
@@ -235,7 +236,7 @@ func (d *Driver) report(ctx context.Context) (*keyring.Report, error) {
 			return r, err
 		}
 		d.tell(Event{Type: Warning, Text: fmt.Sprintf("%v; asking again in %s", err, delay)})
-		if err := sleep(ctx, delay); err != nil {
+		if err := signals.Sleep(ctx, delay); err != nil {
 			return nil, err
 		}
 	}

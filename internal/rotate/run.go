@@ -8,6 +8,7 @@ import (
 
 	"github.com/stella-ops/stella/internal/fault"
 	"github.com/stella-ops/stella/internal/keyring"
+	"github.com/stella-ops/stella/internal/signals"
 )
 
 // run does every automatic step that is due, and under Wait waits for the
@@ -66,7 +67,7 @@ func (d *Driver) again(ctx context.Context, err error, o Options, refused int) e
 		delays := d.delays()
 		delay := delays[min(refused, len(delays))-1]
 		d.tell(Event{Type: Warning, Text: fmt.Sprintf("%v; looking again in %s", err, delay)})
-		return sleep(ctx, delay)
+		return signals.Sleep(ctx, delay)
 	}
 	return err
 }
@@ -117,16 +118,5 @@ func (d *Driver) wait(ctx context.Context, step keyring.Step, report *keyring.Re
 	if d.Sleep != nil {
 		return d.Sleep(ctx, nap)
 	}
-	return sleep(ctx, nap)
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-timer.C:
-		return nil
-	}
+	return signals.Sleep(ctx, nap)
 }
