@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/stella-ops/stella/internal/notify"
 	"github.com/stella-ops/stella/internal/testenv"
+	"github.com/stella-ops/stella/internal/testenv/fakevault"
 )
 
 // addAuthCommands adds what scripts about tokens need:
@@ -25,10 +27,11 @@ import (
 //	ca                                  write ca.pem, server.crt and server.key for loopback
 //	register URL ID SCOPES AUDIENCE     make a client of a stella-authority whose bootstrap key is
 //	                                    the file bootstrap; its secret goes to the file ID.secret
+//	vault                               start a transit engine: VAULT_URL, vault-ca/ca.pem, vault-token
 //
 // SCOPES are separated by commas.
 func addAuthCommands(cmds map[string]func(*testscript.TestScript, bool, []string)) map[string]func(*testscript.TestScript, bool, []string) {
-	cmds["ca"], cmds["register"] = cmdCA, cmdRegister
+	cmds["ca"], cmds["register"], cmds["vault"] = cmdCA, cmdRegister, cmdVault
 	return cmds
 }
 
@@ -38,6 +41,20 @@ func cmdCA(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	_, _, err = ca.Issue("server")
 	ts.Check(err)
+}
+
+func cmdVault(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, neg, len(args) == 0, "vault")
+	dir := ts.MkAbs("vault-ca")
+	ts.Check(os.Mkdir(dir, 0o700))
+	ca, err := testenv.NewCA(dir)
+	ts.Check(err)
+	ctx, cancel := context.WithCancel(context.Background())
+	ts.Defer(cancel)
+	v, err := fakevault.Start(ctx, ca)
+	ts.Check(err)
+	ts.Setenv("VAULT_URL", v.URL)
+	ts.Check(os.WriteFile(ts.MkAbs("vault-token"), []byte(v.Token()), 0o600))
 }
 
 func cmdRegister(ts *testscript.TestScript, neg bool, args []string) {

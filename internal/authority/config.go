@@ -1,6 +1,9 @@
 package authority
 
 import (
+	"github.com/stella-ops/stella/internal/keyring/awskms"
+	"github.com/stella-ops/stella/internal/keyring/hashivault"
+	"github.com/stella-ops/stella/internal/keyring/pkcs11"
 	"github.com/stella-ops/stella/internal/secret"
 	"github.com/stella-ops/stella/internal/strictyaml"
 )
@@ -100,7 +103,8 @@ type SigningConfig struct {
 	Algorithm Algorithm `yaml:"algorithm"`
 	// Provider must be default, which is the default.
 	Provider Provider `yaml:"provider"`
-	// KeySource must be file, which is the default.
+	// KeySource is where new keys are made and kept: file (the key directory,
+	// which is the default), pkcs11, awskms or hashivault.
 	KeySource KeySource `yaml:"keySource"`
 	// ActiveKeyID is upstream's; refused here, because the keyring knows the
 	// active key. Take a key in with POST /internal/signing/rotate.
@@ -116,6 +120,12 @@ type SigningConfig struct {
 	// from; files there can be taken in as signing keys. Default: the parent
 	// of keyDirectory.
 	ImportDirectory string `yaml:"importDirectory"`
+	// PKCS11 is an HSM that may keep keys; used where module is set.
+	PKCS11 PKCS11Config `yaml:"pkcs11"`
+	// AWSKMS is a key service that may keep keys; used where region is set.
+	AWSKMS AWSKMSConfig `yaml:"awskms"`
+	// HashiVault is a key service that may keep keys; used where address is set.
+	HashiVault HashiVaultConfig `yaml:"hashivault"`
 	// CreateIfMissing makes a first keyring (one active key, one standby)
 	// where there is none. Default false: a missing keyring is an error.
 	CreateIfMissing bool `yaml:"createIfMissing"`
@@ -201,4 +211,6 @@ func (Provider) Allowed() []string { return []string{"default"} }
 type KeySource string
 
 // Allowed implements strictyaml.Enum.
-func (KeySource) Allowed() []string { return []string{"file"} }
+func (KeySource) Allowed() []string {
+	return []string{keysInFiles, pkcs11.Scheme, awskms.Scheme, hashivault.Scheme}
+}

@@ -168,6 +168,7 @@ func (c *checks) signing(s *SigningConfig) {
 	case s.KeyDirectory == "":
 		c.bad("signing.keyDirectory", "is required").Hint("install -d -m 700 /var/lib/stellaops/authority/keys")
 	}
+	c.providers(s)
 	c.timetable("signing.jwksCacheLifetime", s.JWKSCacheLifetime, time.Second, 24*time.Hour)
 	c.timetable("signing.clockSkew", s.ClockSkew, 0, 5*time.Minute)
 	c.span("signing.pollInterval", s.PollInterval, 10*time.Millisecond, time.Minute)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -40,13 +41,14 @@ type Server struct {
 	now  func() time.Time
 	log  *slog.Logger
 
-	store   store.Store
-	keys    *keyring.Keyring
-	clients *clients.Register
-	counter *live.Counter
-	metrics *metrics
-	db      *database
-	http    *httpd.Server
+	store     store.Store
+	keys      *keyring.Keyring
+	providers map[string]keyring.Provider
+	clients   *clients.Register
+	counter   *live.Counter
+	metrics   *metrics
+	db        *database
+	http      *httpd.Server
 
 	set      atomic.Pointer[settings]
 	nonces   atomic.Pointer[token.Nonces]
@@ -90,12 +92,20 @@ func New(cfg *Config, deps Deps) (*Server, error) {
 		return nil, err
 	}
 	sg := &cfg.Signing
+	if s.providers, err = openProviders(sg); err != nil {
+		return nil, err
+	}
+	newKeys := string(sg.KeySource)
+	if newKeys == keysInFiles {
+		newKeys = ""
+	}
 	s.keys = keyring.New(keyStore, keyring.Options{
 		Policy: keyring.Policy{
 			CacheLifetime: keyring.Seconds(sg.JWKSCacheLifetime), Skew: keyring.Seconds(sg.ClockSkew),
 			TokenLifetime: keyring.Seconds(cfg.AccessTokenLifetime), SignLease: keyring.Seconds(sg.SignLease),
 		},
 		CreateIfMissing: sg.CreateIfMissing, Replica: cfg.Replica, Now: s.now, Log: s.log,
+		Providers: s.providers, NewKeys: newKeys,
 	})
 	s.clients = clients.NewRegister(s.store, cfg.Storage.ClientCache.Std(), maxCachedClients, s.now)
 	s.counter = live.New(s.store, cfg.Replica, s.now, s.log)
@@ -211,6 +221,13 @@ func (s *Server) Run(ctx context.Context) error {
 	defer cancel()
 	if cerr := s.store.Close(end); cerr != nil {
 		s.log.WarnContext(end, "closing the database connection", "err", cerr)
+	}
+	for name, p := range s.providers {
+		if c, ok := p.(io.Closer); ok {
+			if cerr := c.Close(); cerr != nil {
+				s.log.WarnContext(end, "closing the provider of keys", "provider", name, "err", cerr)
+			}
+		}
 	}
 	return err
 }

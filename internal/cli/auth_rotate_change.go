@@ -22,8 +22,8 @@ type change struct {
 func changeCommands() []change {
 	return []change{
 		{action: keyring.Stage, short: "Make a new signing key", reason: true,
-			text:    "Makes a new key on the Authority. Nobody knows it yet; publish comes next.",
-			example: "  stella auth rotate stage"},
+			text:    "Has the Authority make a new key, in its key directory or at the HSM or key\nservice that it is configured for (signing.keySource). Nobody knows it yet;\npublish comes next. With --key a key that you made at a configured HSM or key\nservice is taken in; it stays yours and is not destroyed after its time.",
+			example: "  stella auth rotate stage\n  stella auth rotate stage --key awskms:///arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"},
 		{action: keyring.Publish, short: "Put a staged key into the key set", states: []keyring.State{keyring.Staged}, reason: true,
 			text:    "Puts a staged key into the JWKS. From now on verifiers learn it; after one full\ncache lifetime everywhere it may sign.",
 			example: "  stella auth rotate publish\n  stella auth rotate publish 20260102-0a1b2c3d4e5f"},
@@ -79,6 +79,9 @@ func newChangeCmd(app *App, r *rotateShared, c change) *cobra.Command {
 					return fault.Errorf(fault.Input, "%.140q is not the name of a key", o.req.KID).Hint("list the keys: stella auth rotate status")
 				}
 			}
+			if f := cmd.Flags().Lookup("key"); f != nil && f.Changed && o.req.Reference == "" {
+				return fault.Errorf(fault.Input, "--key is empty").Hint("leave it out to have a key made: stella auth rotate stage")
+			}
 			return runChange(cmd.Context(), app, r, o)
 		},
 	}
@@ -86,6 +89,9 @@ func newChangeCmd(app *App, r *rotateShared, c change) *cobra.Command {
 	f.BoolVar(&o.req.DryRun, "dry-run", false, "tell what would happen; change nothing")
 	f.Uint64Var(&o.req.ExpectVersion, "expect-version", 0, "refuse if the keyring is not at version `N`")
 	f.StringVar(&o.req.Reason, "reason", "", "why, for the key history")
+	if c.action == keyring.Stage {
+		f.StringVar(&o.req.Reference, "key", "", "take in the key at an HSM or key service that `REFERENCE` names, instead of making one")
+	}
 	if c.force {
 		f.BoolVar(&o.req.Force, "force", false, "do it before its time; needs --reason")
 	}

@@ -33,78 +33,76 @@ const orphanAge = time.Hour
 // the expected version, fault kinds Input and NotFound for a bad request.
 // After any other error the change may or may not have been recorded.
 func (k *Keyring) Change(ctx context.Context, c Change) (*Outcome, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	material, err := prepare(&c, k.o.Now())
-	if err != nil {
-		return nil, err
-	}
+	var key *newKey
 	for try := 0; ; try++ {
-		if err := k.refresh(ctx); err != nil {
-			return nil, err
+		if c.Action == Stage && (key == nil || key.made) {
+			var err error
+			if key, err = k.newKey(ctx, c); err != nil {
+				return nil, err
+			}
 		}
-		ring := k.Ring()
-		if c.ExpectVersion != 0 && ring.Version != c.ExpectVersion {
-			return nil, fmt.Errorf("%w: it is at version %d, not %d", ErrConflict, ring.Version, c.ExpectVersion)
-		}
-		if err := k.unused(c); err != nil {
-			return nil, err
-		}
-		out, err := ring.Apply(c, k.o.Now())
-		if err == nil {
-			err = k.canSign(ctx, c, ring, out.Ring)
-		}
-		if err != nil || c.DryRun {
-			return out, err
-		}
-		err = k.commit(ctx, c, out, material)
-		if errors.Is(err, ErrConflict) && try < maxTries {
-			material = nil // stored by the first try
+		out, err := k.try(ctx, c, key)
+		if errors.Is(err, errRaced) && try < maxTries {
 			continue
 		}
-		if err != nil {
-			return nil, err
+		if err == nil && !c.DryRun {
+			k.destroyRemote(ctx)
 		}
-		k.tidy(ctx, out)
-		return out, nil
+		return out, err
 	}
 }
 
-// prepare makes the key of a stage, once for all tries.
-func prepare(c *Change, now time.Time) (pkcs8 []byte, err error) {
-	if c.Action != Stage {
-		return nil, nil
+// try is Change, once. errRaced (an ErrConflict) when another writer was
+// faster and the change may be allowed still.
+func (k *Keyring) try(ctx context.Context, c Change, key *newKey) (*Outcome, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err := k.refresh(ctx); err != nil {
+		return nil, err
 	}
-	pkcs8 = c.Material
-	if pkcs8 == nil {
-		if pkcs8, err = newMaterial(); err != nil {
+	ring := k.Ring()
+	if c.ExpectVersion != 0 && ring.Version != c.ExpectVersion {
+		return nil, fmt.Errorf("%w: it is at version %d, not %d", ErrConflict, ring.Version, c.ExpectVersion)
+	}
+	if key != nil {
+		if err := k.unused(key); err != nil {
+			return nil, err
+		}
+		c.keys = []Key{key.Key}
+	}
+	out, err := ring.Apply(c, k.o.Now())
+	if err == nil {
+		err = k.canSign(ctx, c, ring, out.Ring)
+	}
+	if err != nil || c.DryRun {
+		return out, err
+	}
+	if key != nil && key.pkcs8 != nil {
+		if err := k.putKey(ctx, key); err != nil {
 			return nil, err
 		}
 	}
-	if c.NewKID != "" && !ValidKID(c.NewKID) {
-		return nil, fault.Errorf(fault.Input, "kid %.140q: use 1 to 128 letters, digits, dots, underscores and hyphens", c.NewKID)
-	}
-	key, err := describe(pkcs8, c.NewKID, now)
-	if err != nil {
+	if err := k.commit(ctx, c, out); err != nil {
 		return nil, err
 	}
-	c.keys = []Key{key}
-	return pkcs8, nil
+	k.tidy(ctx, out)
+	return out, nil
 }
 
 // unused refuses a kid or a key that was ever used, also one that the state
-// no longer carries along.
-func (k *Keyring) unused(c Change) error {
-	if c.Action != Stage {
-		return nil
-	}
-	thumb, err := c.keys[0].JWK.Thumbprint()
+// no longer carries along. A key that a provider made for another replica is
+// no mistake: this one gets the next.
+func (k *Keyring) unused(key *newKey) error {
+	thumb, err := key.JWK.Thumbprint()
 	if err != nil {
 		return fmt.Errorf("naming key: %w", err)
 	}
-	for _, name := range []string{c.keys[0].KID, thumb} {
+	if _, ok := k.used[thumb]; ok && key.made {
+		return errRaced
+	}
+	for _, name := range []string{key.KID, thumb} {
 		if kid, ok := k.used[name]; ok {
-			return &OrderError{Message: fmt.Sprintf("stage: %q is the kid of, or the same key as, %q; neither a kid nor a key is ever used twice", c.keys[0].KID, kid)}
+			return &OrderError{Message: fmt.Sprintf("stage: %q is the kid of, or the same key as, %q; neither a kid nor a key is ever used twice", key.KID, kid)}
 		}
 	}
 	return nil
@@ -120,25 +118,29 @@ func (k *Keyring) canSign(ctx context.Context, c Change, before, after *Ring) er
 	if _, err := k.signer(ctx, heir); err != nil {
 		return &OrderError{
 			Message: fmt.Sprintf("%s: key %s could not sign: %v", c.Action, heir.KID, err),
-			Next:    "repair its file, or take it back: stella auth rotate withdraw " + heir.KID,
+			Next:    "make it usable again, or take it back: stella auth rotate withdraw " + heir.KID,
 		}
 	}
 	return nil
 }
 
-func (k *Keyring) commit(ctx context.Context, c Change, out *Outcome, material []byte) error {
-	if material != nil {
-		err := k.store.PutKey(ctx, c.keys[0].Private, material)
-		if errors.Is(err, fs.ErrExist) && k.sameStored(ctx, c.keys[0].Private, material) {
-			err = nil // left behind by a stage that was cut short
-		}
-		if errors.Is(err, fs.ErrExist) {
-			return &OrderError{Message: fmt.Sprintf("a private key %q exists already; a kid is never used twice", c.keys[0].KID)}
-		}
-		if err != nil {
-			return fmt.Errorf("storing private key %q: %w", c.keys[0].KID, err)
-		}
+// putKey stores the private half before the record that names it.
+func (k *Keyring) putKey(ctx context.Context, key *newKey) error {
+	err := k.store.PutKey(ctx, key.Private, key.pkcs8)
+	if errors.Is(err, fs.ErrExist) && k.sameStored(ctx, key.Private, key.pkcs8) {
+		err = nil // left behind by a stage that was cut short
 	}
+	if errors.Is(err, fs.ErrExist) {
+		return &OrderError{Message: fmt.Sprintf("a private key %q exists already; a kid is never used twice", key.KID)}
+	}
+	if err != nil {
+		return fmt.Errorf("storing private key %q: %w", key.KID, err)
+	}
+	key.pkcs8 = nil // once is enough, also if the record loses a race
+	return nil
+}
+
+func (k *Keyring) commit(ctx context.Context, c Change, out *Outcome) error {
 	seal, err := k.sealSigner(ctx)
 	if err != nil {
 		return err
@@ -153,7 +155,7 @@ func (k *Keyring) commit(ctx context.Context, c Change, out *Outcome, material [
 	}
 	if err := k.store.Append(ctx, rec); err != nil {
 		if errors.Is(err, ErrConflict) {
-			return err
+			return errRaced
 		}
 		return fault.Errorf(fault.Transient, "recording %s: it may or may not have been done: %w", c.Action, err).
 			Hint("see which: stella auth rotate status").
@@ -208,17 +210,10 @@ func (k *Keyring) create(ctx context.Context) error {
 		return fmt.Errorf("storing the key that signs the history: %w", err)
 	}
 	c := Change{Request: Request{Action: Init}, Operator: "configuration", policy: &k.o.Policy}
-	for range 2 {
-		material, err := newMaterial()
+	for n := range 2 {
+		key, err := k.firstKey(ctx, n+1)
 		if err != nil {
 			return err
-		}
-		key, err := describe(material, "", k.o.Now())
-		if err != nil {
-			return err
-		}
-		if err := k.store.PutKey(ctx, key.Private, material); err != nil {
-			return fmt.Errorf("storing private key %q: %w", key.KID, err)
 		}
 		c.keys = append(c.keys, key)
 	}
@@ -226,7 +221,27 @@ func (k *Keyring) create(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return k.commit(ctx, c, out, nil)
+	return k.commit(ctx, c, out)
+}
+
+// firstKey makes the n-th key of a keyring that is not there yet.
+func (k *Keyring) firstKey(ctx context.Context, n int) (Key, error) {
+	if k.o.NewKeys != "" {
+		name, err := k.nextName(ctx, n)
+		if err != nil {
+			return Key{}, err
+		}
+		return k.makeRemote(ctx, name, "")
+	}
+	pkcs8, err := newMaterial()
+	if err != nil {
+		return Key{}, err
+	}
+	key, err := describeFile(pkcs8, "", k.o.Now())
+	if err != nil {
+		return Key{}, err
+	}
+	return key, k.putKey(ctx, &newKey{Key: key, pkcs8: pkcs8})
 }
 
 // tidy destroys private keys that no key needs any more. What it misses, the

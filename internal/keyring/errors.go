@@ -2,6 +2,7 @@ package keyring
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -11,6 +12,8 @@ import (
 var (
 	// ErrConflict means that another writer made this version first.
 	ErrConflict = errors.New("the keyring has moved on")
+	// errRaced is an ErrConflict that trying again may cure.
+	errRaced = fmt.Errorf("%w while this change was made", ErrConflict)
 	// ErrMissing means that the store holds no keyring.
 	ErrMissing = errors.New("no keyring here")
 	// ErrNoActive means that no key may sign now: after a taint with outage.

@@ -26,7 +26,7 @@ func FuzzDecodePEM(f *testing.F) {
 			t.Fatalf("accepted once, then not: %v", err)
 		}
 		// Whatever is in it, describing it must not panic.
-		_, _ = describe(got, "", epoch)
+		_, _ = describeFile(got, "", epoch)
 	})
 }
 

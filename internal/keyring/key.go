@@ -57,7 +57,8 @@ type Key struct {
 	Alg         jose.Alg  `json:"alg"`
 	State       State     `json:"state"`
 	JWK         jose.Key  `json:"jwk"`
-	Private     string    `json:"private,omitempty"` // reference in the store; empty once destroyed
+	Private     string    `json:"private,omitempty"` // name in the store or reference at a provider; empty once destroyed
+	Given       bool      `json:"given,omitempty"`   // made at the provider by an operator, not by us, and so not ours to destroy
 	StagedAt    time.Time `json:"staged_at,omitzero"`
 	PublishedAt time.Time `json:"published_at,omitzero"`
 	ActivatedAt time.Time `json:"activated_at,omitzero"` // latest activation

@@ -36,11 +36,13 @@ type record struct {
 
 // Options of a Keyring.
 type Options struct {
-	Policy          Policy           // recorded in the history when it differs from the state's
-	CreateIfMissing bool             // make a first keyring where there is none
-	Replica         string           // who writes, for the history
-	Now             func() time.Time // nil: time.Now
-	Log             *slog.Logger     // nil: discard
+	Policy          Policy              // recorded in the history when it differs from the state's
+	CreateIfMissing bool                // make a first keyring where there is none
+	Replica         string              // who writes, for the history
+	Providers       map[string]Provider // of keys outside the Store, by scheme
+	NewKeys         string              // the scheme of the Provider that makes new keys; empty: they are made here and kept in the Store
+	Now             func() time.Time    // nil: time.Now
+	Log             *slog.Logger        // nil: discard
 }
 
 // Keyring is a replica's live view of the keys. It is safe for concurrent
@@ -53,7 +55,9 @@ type Keyring struct {
 	chain ledger.Chain
 	seal  *jose.Signer // signs the history; read when first needed
 
-	used map[string]string // every kid ever used, and every key's thumbprint: what it was
+	used   map[string]string // every kid ever used, and every key's thumbprint: what it was
+	count  int               // how many keys there ever were
+	remote map[string]string // references of keys that a provider made for us: their kid
 
 	view atomic.Pointer[view]
 	seen atomic.Pointer[time.Time] // o.Now of the last complete look at the history
@@ -74,7 +78,7 @@ func New(store Store, o Options) *Keyring {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Keyring{store: store, o: o, used: map[string]string{}}
+	return &Keyring{store: store, o: o, used: map[string]string{}, remote: map[string]string{}}
 }
 
 // Load reads and verifies the whole history, creates it if that is wanted,
@@ -163,6 +167,12 @@ func (k *Keyring) accept(ctx context.Context, rec ledger.Record) error {
 	}
 	k.chain = next
 	for _, key := range body.Ring.Keys {
+		if _, known := k.used[key.KID]; !known {
+			k.count++
+		}
+		if scheme(key.Private) != "" && !key.Given {
+			k.remote[key.Private] = key.KID
+		}
 		k.used[key.KID] = key.KID
 		if thumb, err := key.JWK.Thumbprint(); err == nil {
 			k.used[thumb] = key.KID
@@ -188,11 +198,7 @@ func (k *Keyring) signer(ctx context.Context, active *Key) (*jose.Signer, error)
 	if active == nil {
 		return nil, ErrNoActive
 	}
-	pkcs8, err := k.store.Key(ctx, active.Private)
-	if err != nil {
-		return nil, fmt.Errorf("reading private key %q: %w", active.KID, err)
-	}
-	key, err := parseMaterial(pkcs8)
+	key, err := k.open(ctx, active.Private)
 	if err != nil {
 		return nil, fmt.Errorf("reading private key %q: %w", active.KID, err)
 	}
@@ -204,12 +210,6 @@ func (k *Keyring) signer(ctx context.Context, active *Key) (*jose.Signer, error)
 		return nil, fault.Errorf(fault.Trust, "private key %q does not match the published key of that kid", active.KID)
 	}
 	return s, nil
-}
-
-func sameThumbprint(a, b jose.Key) bool {
-	x, err1 := a.Thumbprint()
-	y, err2 := b.Thumbprint()
-	return err1 == nil && err2 == nil && x == y
 }
 
 // Follow refreshes every interval until ctx ends. An outage of the store is

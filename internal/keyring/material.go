@@ -40,14 +40,19 @@ func parseMaterial(pkcs8 []byte) (crypto.Signer, error) {
 	return key, nil
 }
 
-// describe makes the staged Key for private material. An empty kid is made
-// from the day and the key itself, so that it never names another key.
-func describe(pkcs8 []byte, kid string, now time.Time) (Key, error) {
+// describeFile makes the staged Key for private material.
+func describeFile(pkcs8 []byte, kid string, now time.Time) (Key, error) {
 	signer, err := parseMaterial(pkcs8)
 	if err != nil {
 		return Key{}, err
 	}
-	jwk, err := jose.NewKey(signer.Public(), kid, jose.ES256)
+	return describe(signer.Public(), kid, now)
+}
+
+// describe makes the staged Key for a public one. An empty kid is made from
+// the day and the key itself, so that it never names another key.
+func describe(public crypto.PublicKey, kid string, now time.Time) (Key, error) {
+	jwk, err := jose.NewKey(public, kid, jose.ES256)
 	if err != nil {
 		return Key{}, fmt.Errorf("describing key: %w", err)
 	}
@@ -62,6 +67,15 @@ func describe(pkcs8 []byte, kid string, now time.Time) (Key, error) {
 }
 
 func deriveKID(jwk jose.Key, now time.Time) (string, error) {
+	short, err := shortThumbprint(jwk)
+	if err != nil {
+		return "", err
+	}
+	return now.UTC().Format("20060102") + "-" + short, nil
+}
+
+// shortThumbprint is the first 48 bits of the RFC 7638 thumbprint in hex.
+func shortThumbprint(jwk jose.Key) (string, error) {
 	thumb, err := jwk.Thumbprint()
 	if err != nil {
 		return "", fmt.Errorf("naming key: %w", err)
@@ -70,5 +84,11 @@ func deriveKID(jwk jose.Key, now time.Time) (string, error) {
 	if err != nil || len(raw) != sha256.Size {
 		return "", fmt.Errorf("internal error: thumbprint %q", thumb)
 	}
-	return now.UTC().Format("20060102") + "-" + hex.EncodeToString(raw[:6]), nil
+	return hex.EncodeToString(raw[:6]), nil
+}
+
+func sameThumbprint(a, b jose.Key) bool {
+	x, err1 := a.Thumbprint()
+	y, err2 := b.Thumbprint()
+	return err1 == nil && err2 == nil && x == y
 }

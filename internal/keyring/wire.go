@@ -47,7 +47,9 @@ type Request struct {
 	Reason string `json:"reason,omitempty"` // required for force, outage, undo, taint, revoke; at most 500 bytes
 	Force  bool   `json:"force,omitempty"`  // do it before its time
 	Outage bool   `json:"outage,omitempty"` // taint: rather sign nothing than sign early
-	DryRun bool   `json:"dry_run,omitempty"`
+	// Reference names a key at an HSM or key service to take in (stage).
+	Reference string `json:"reference,omitempty"`
+	DryRun    bool   `json:"dry_run,omitempty"`
 	// ExpectVersion, when not zero, makes the change conditional: it fails
 	// with code "conflict" if the keyring has moved on.
 	ExpectVersion uint64    `json:"expect_version,omitempty"`

@@ -40,6 +40,9 @@ func (a *API) transition(r *http.Request) (int, any, error) {
 // maxAhead is how far ahead an activation may be scheduled.
 const maxAhead = 366 * 24 * time.Hour
 
+// maxReference bounds the reference to a key, in bytes.
+const maxReference = 2048
+
 // plain reports whether text holds no control characters: C0, DEL and C1. It
 // will be shown on terminals.
 func plain(text string) bool { return !strings.ContainsFunc(text, unicode.IsControl) }
@@ -58,6 +61,10 @@ func checkRequest(req *keyring.Request, now time.Time) error {
 		return problem.New(problem.Invalid, "kid: not the name of a key")
 	case req.KID != "" && req.Action == keyring.Stage:
 		return problem.New(problem.Invalid, "kid: a staged key gets its name from the Authority")
+	case req.Reference != "" && req.Action != keyring.Stage:
+		return problem.New(problem.Invalid, "reference: only with stage")
+	case len(req.Reference) > maxReference || !plain(req.Reference):
+		return problem.New(problem.Invalid, "reference: not the name of a key at an HSM or key service")
 	case req.Outage && req.Action != keyring.Taint:
 		return problem.New(problem.Invalid, "outage: only with taint")
 	case req.Force && req.Outage:

@@ -97,14 +97,17 @@ func From(err error) *Error {
 	case errors.Is(err, store.ErrNotFound):
 		return wrap(NotFound, "there is no such entry", err)
 	}
-	switch fault.KindOf(err) {
-	case fault.Order:
+	_, provider := errors.AsType[*keyring.ProviderError](err)
+	switch kind := fault.KindOf(err); {
+	case kind == fault.Order:
 		return wrap(Order, err.Error(), err)
-	case fault.Input:
+	case kind == fault.Input:
 		return wrap(Invalid, err.Error(), err)
-	case fault.NotFound:
+	case provider: // it refuses us, not the caller
+		return wrap(Unavailable, err.Error(), err)
+	case kind == fault.NotFound:
 		return wrap(NotFound, err.Error(), err)
-	case fault.Denied:
+	case kind == fault.Denied:
 		return wrap(Denied, err.Error(), err)
 	}
 	return wrap(Unavailable, "the Authority cannot do this now; its log has the cause under this trace id", err)
@@ -147,7 +150,7 @@ func Write(w http.ResponseWriter, r *http.Request, log *slog.Logger, traceID str
 	}
 	if status >= 500 {
 		w.Header().Set("Retry-After", strconv.Itoa(retryAfter))
-		log.ErrorContext(r.Context(), "request refused", "request_id", traceID, "code", p.Code, "err", err)
+		log.ErrorContext(r.Context(), "request refused", "request_id", traceID, "code", p.Code, "err", err, "hints", fault.HintsOf(err))
 	}
 	d := p.ProblemDetail
 	d.TraceID = traceID

@@ -1,0 +1,128 @@
+package awskms
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+
+	"github.com/stella-ops/stella/internal/httpd"
+)
+
+const (
+	answerWithin = 5 * time.Second // one attempt, body included
+	maxAnswer    = 1 << 20
+	attempts     = 2
+	// A signature has 2 s in all, so a second attempt must come soon.
+	maxBackoff = 250 * time.Millisecond
+)
+
+// newHTTPClient trusts the CAs of a file, or the system's if there is none.
+func newHTTPClient(caFile string) (*http.Client, error) {
+	client, err := httpd.Client(httpd.ClientOptions{Timeout: answerWithin, CAFile: caFile, Loopback: true})
+	if err != nil {
+		return nil, err
+	}
+	client.Transport = limited{client.Transport}
+	// KMS never redirects, and a signed request is for one host only.
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return client, nil
+}
+
+// twice tries again what may pass. It keeps no account of retries over all
+// calls: when that ran out, an outage would no longer look like one.
+func twice(more ...func(*retry.StandardOptions)) aws.Retryer {
+	return retry.NewStandard(append([]func(*retry.StandardOptions){func(o *retry.StandardOptions) {
+		o.MaxAttempts, o.RateLimiter = attempts, ratelimit.None
+		o.Backoff = retry.NewExponentialJitterBackoff(maxBackoff)
+	}}, more...)...)
+}
+
+// throttledOnly is for CreateKey: it tries again what KMS refused to begin, but
+// not what it may have done, which would make a second key.
+func throttledOnly(o *kms.Options) {
+	o.Retryer = twice(func(so *retry.StandardOptions) {
+		so.Retryables = []retry.IsErrorRetryable{
+			retry.NoRetryCanceledError{},
+			retry.RetryableErrorCode{Codes: map[string]struct{}{"ThrottlingException": {}}},
+		}
+	})
+}
+
+// limited bounds the bodies of answers, after decompression.
+type limited struct{ next http.RoundTripper }
+
+// RoundTrip implements http.RoundTripper.
+func (l limited) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := l.next.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	resp.Body = &boundedBody{ReadCloser: resp.Body, left: maxAnswer}
+	return resp, nil
+}
+
+var errTooLarge = errors.New("the answer is larger than 1 MiB")
+
+// errCut is a body that ended before its time: an outage, where malformed JSON
+// in a whole body is not.
+type errCut struct{ error }
+
+func (e errCut) Unwrap() error { return e.error }
+
+type boundedBody struct {
+	io.ReadCloser
+	left int
+}
+
+// Read implements io.Reader; past the bound it fails, and goes on failing.
+func (b *boundedBody) Read(p []byte) (int, error) {
+	if b.left < 0 {
+		return 0, errTooLarge
+	}
+	n, err := b.ReadCloser.Read(p[:min(len(p), b.left+1)])
+	if b.left -= n; b.left < 0 {
+		return 0, errTooLarge
+	}
+	if err != nil && err != io.EOF {
+		err = errCut{err}
+	}
+	return n, err
+}
+
+// watched remembers the credentials in use, so that none gets into an error,
+// and marks the failure to have any.
+type watched struct {
+	next aws.CredentialsProvider
+	last atomic.Pointer[aws.Credentials]
+}
+
+type credentialError struct{ error }
+
+func (e *credentialError) Unwrap() error { return e.error }
+
+// Retrieve implements aws.CredentialsProvider.
+func (w *watched) Retrieve(ctx context.Context) (aws.Credentials, error) {
+	creds, err := w.next.Retrieve(ctx)
+	if err != nil {
+		return aws.Credentials{}, &credentialError{err}
+	}
+	w.last.Store(&creds)
+	return creds, nil
+}
+
+// inUse lists what must not be printed.
+func (w *watched) inUse() []string {
+	c := w.last.Load()
+	if c == nil {
+		return nil
+	}
+	return []string{c.SecretAccessKey, c.SessionToken, c.AccessKeyID}
+}
