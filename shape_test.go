@@ -147,7 +147,6 @@ func TestHomes(t *testing.T) {
 		"github.com/prometheus/client_golang": {"internal/obs", "internal/httpd", "internal/authority", "internal/signer", "internal/mirrord", "internal/router", "internal/jobs"},
 		"github.com/aws/aws-sdk-go-v2":        {"internal/objstore", "internal/keyring/awskms"},
 		"github.com/openbao/openbao/api":      {"internal/keyring/hashivault"},
-		"github.com/ThalesGroup/crypto11":     {"internal/keyring/pkcs11"},
 		"github.com/miekg/pkcs11":             {"internal/keyring/pkcs11"},
 		"github.com/FerretDB/FerretDB":        {"internal/testenv"},
 		"github.com/stretchr/testify":         {},

@@ -16,7 +16,7 @@ import (
 // keyProvider is an HSM or key service that replicas may be configured for.
 type keyProvider struct {
 	signing string                // what goes into the section signing
-	down    func(bool)            // makes every call fail, and ends that
+	down    func(bool)            // makes every call fail, and ends that; nil where that cannot be played
 	ended   func(ref string) bool // whether the key can sign no more
 	given   func() string         // makes a key as an operator would: its reference
 }
@@ -88,46 +88,51 @@ func kmsProvider(t *testing.T, s *site) keyProvider {
 // made; an outage is a 503 that ends by itself.
 func TestKeysAtAProvider(t *testing.T) {
 	for name, start := range map[string]func(*testing.T, *site) keyProvider{"hashivault": vaultProvider, "awskms": kmsProvider} {
-		t.Run(name, func(t *testing.T) {
-			s := newSite(t)
-			p := start(t, s)
-			r := s.start("a", s.config("a", "https://127.0.0.1:0", memory, quick+p.signing, ""), authority.Deps{})
-			secret := r.client(standard("svc"))
-			r.token("svc", secret, newProver(t))
-			checkKeyFiles(t, s)
-			outage(t, r, p, secret)
-			first := state(r.report(), keyring.Active)
-			firstRef := r.report().Keys[0].Private
-			rotated(t, r, keyring.Request{Action: keyring.Stage})
-			if kid := part(t, r.token("svc", secret, newProver(t)), 0)["kid"]; kid == first {
-				t.Errorf("still signed by %s", first)
-			}
-			if p.ended(firstRef) {
-				t.Error("a retiring key was destroyed: undo needs it")
-			}
-			if a := r.change(keyring.Request{Action: keyring.Retire, KID: first, Force: true, Reason: "drill"}); a.status != 200 {
-				t.Fatalf("retire: %d %s", a.status, a.body)
-			}
-			if !p.ended(firstRef) {
-				t.Error("a retired key was not destroyed")
-			}
-			// The operator's own key signs likewise, and is not destroyed.
-			ref := p.given()
-			kid := rotated(t, r, keyring.Request{Action: keyring.Stage, Reference: ref})
-			if got := part(t, r.token("svc", secret, newProver(t)), 0)["kid"]; got != kid {
-				t.Errorf("signed by %v, want %s", got, kid)
-			}
-			for _, a := range []keyring.Action{keyring.Taint, keyring.Revoke} {
-				if a := r.change(keyring.Request{Action: a, KID: kid, Reason: "drill", Force: a == keyring.Taint}); a.status != 200 {
-					t.Fatalf("%d %s", a.status, a.body)
-				}
-			}
-			if p.ended(ref) {
-				t.Error("the operator's own key was destroyed")
-			}
-			checkKeyFiles(t, s)
-		})
+		t.Run(name, func(t *testing.T) { keysAtAProvider(t, start) })
 	}
+}
+
+func keysAtAProvider(t *testing.T, start func(*testing.T, *site) keyProvider) {
+	t.Helper()
+	s := newSite(t)
+	p := start(t, s)
+	r := s.start("a", s.config("a", "https://127.0.0.1:0", memory, quick+p.signing, ""), authority.Deps{})
+	secret := r.client(standard("svc"))
+	r.token("svc", secret, newProver(t))
+	checkKeyFiles(t, s)
+	if p.down != nil {
+		outage(t, r, p, secret)
+	}
+	first := state(r.report(), keyring.Active)
+	firstRef := r.report().Keys[0].Private
+	rotated(t, r, keyring.Request{Action: keyring.Stage})
+	if kid := part(t, r.token("svc", secret, newProver(t)), 0)["kid"]; kid == first {
+		t.Errorf("still signed by %s", first)
+	}
+	if p.ended(firstRef) {
+		t.Error("a retiring key was destroyed: undo needs it")
+	}
+	if a := r.change(keyring.Request{Action: keyring.Retire, KID: first, Force: true, Reason: "drill"}); a.status != 200 {
+		t.Fatalf("retire: %d %s", a.status, a.body)
+	}
+	if !p.ended(firstRef) {
+		t.Error("a retired key was not destroyed")
+	}
+	// The operator's own key signs likewise, and is not destroyed.
+	ref := p.given()
+	kid := rotated(t, r, keyring.Request{Action: keyring.Stage, Reference: ref})
+	if got := part(t, r.token("svc", secret, newProver(t)), 0)["kid"]; got != kid {
+		t.Errorf("signed by %v, want %s", got, kid)
+	}
+	for _, a := range []keyring.Action{keyring.Taint, keyring.Revoke} {
+		if a := r.change(keyring.Request{Action: a, KID: kid, Reason: "drill", Force: a == keyring.Taint}); a.status != 200 {
+			t.Fatalf("%d %s", a.status, a.body)
+		}
+	}
+	if p.ended(ref) {
+		t.Error("the operator's own key was destroyed")
+	}
+	checkKeyFiles(t, s)
 }
 
 // rotated stages, publishes and activates a key and returns its kid.

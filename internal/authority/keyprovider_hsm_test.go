@@ -1,0 +1,48 @@
+//go:build pkcs11 && cgo
+
+package authority_test
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"testing"
+
+	"github.com/stella-ops/stella/internal/keyring/pkcs11"
+	"github.com/stella-ops/stella/internal/secret"
+	"github.com/stella-ops/stella/internal/testenv/softhsm"
+)
+
+// TestKeysInAnHSM is TestKeysAtAProvider with a PKCS #11 token.
+func TestKeysInAnHSM(t *testing.T) {
+	keysAtAProvider(t, func(t *testing.T, s *site) keyProvider {
+		token := softhsm.New(t).Token(t, "authority", "1234567890")
+		pin := secret.Ref("file:" + token.PINFile)
+		other, err := pkcs11.Open(pkcs11.Options{Module: token.Module, Token: token.Label, PIN: pin})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := other.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		return keyProvider{
+			signing: fmt.Sprintf(`, keySource: pkcs11, pkcs11: {module: %q, token: %s, pin: %q}`, token.Module, token.Label, pin),
+			ended: func(ref string) bool {
+				_, err := other.Open(t.Context(), ref)
+				if err != nil && !errors.Is(err, fs.ErrNotExist) {
+					t.Errorf("looking for %s: %v", ref, err)
+				}
+				return err != nil
+			},
+			given: func() string {
+				ref, err := other.Make(t.Context(), "theirs")
+				if err != nil {
+					t.Fatal(err)
+				}
+				return ref
+			},
+		}
+	})
+}
