@@ -20,6 +20,11 @@ type ClientOptions struct {
 	KeyFile   string
 	AllowHTTP bool // plain http:// URLs to any host
 	Loopback  bool // plain http:// URLs to loopback addresses and localhost
+	// MaxBody bounds the body of an answer in bytes, after decompression, by
+	// ErrTooLarge; 0 leaves that to the caller.
+	MaxBody    int64
+	NoRedirect bool // a redirect is an answer, and not followed
+	NoProxy    bool // proxies named by the environment are not used
 }
 
 const (
@@ -61,18 +66,27 @@ func Client(o ClientOptions) (*http.Client, error) {
 		MaxResponseHeaderBytes: maxRespHead,
 		ForceAttemptHTTP2:      true,
 	}
-	return &http.Client{
+	if o.NoProxy {
+		transport.Proxy = nil
+	}
+	c := &http.Client{
 		Timeout:       o.Timeout,
-		Transport:     &guard{next: transport, allowHTTP: o.AllowHTTP, loopback: o.Loopback, agent: "stella/" + buildinfo.Read().Version},
+		Transport:     &guard{next: transport, allowHTTP: o.AllowHTTP, loopback: o.Loopback, maxBody: o.MaxBody, agent: "stella/" + buildinfo.Read().Version},
 		CheckRedirect: sameOrigin,
-	}, nil
+	}
+	if o.NoRedirect {
+		c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	}
+	return c, nil
 }
 
-// guard refuses what must not leave the machine, redirects included.
+// guard refuses what must not leave the machine, redirects included, and
+// bounds what comes in.
 type guard struct {
 	next      *http.Transport
 	allowHTTP bool
 	loopback  bool
+	maxBody   int64
 	agent     string
 }
 
@@ -96,7 +110,11 @@ func (g *guard) RoundTrip(r *http.Request) (*http.Response, error) {
 		r = r.Clone(r.Context())
 		r.Header.Set("User-Agent", g.agent)
 	}
-	return g.next.RoundTrip(r)
+	resp, err := g.next.RoundTrip(r)
+	if err == nil && g.maxBody > 0 {
+		resp.Body = &boundedBody{resp.Body, g.maxBody}
+	}
+	return resp, err
 }
 
 // CloseIdleConnections lets http.Client close what the transport keeps.

@@ -2,8 +2,6 @@ package awskms
 
 import (
 	"context"
-	"errors"
-	"io"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -26,14 +24,8 @@ const (
 
 // newHTTPClient trusts the CAs of a file, or the system's if there is none.
 func newHTTPClient(caFile string) (*http.Client, error) {
-	client, err := httpd.Client(httpd.ClientOptions{Timeout: answerWithin, CAFile: caFile, Loopback: true})
-	if err != nil {
-		return nil, err
-	}
-	client.Transport = limited{client.Transport}
 	// KMS never redirects, and a signed request is for one host only.
-	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return client, nil
+	return httpd.Client(httpd.ClientOptions{Timeout: answerWithin, CAFile: caFile, Loopback: true, MaxBody: maxAnswer, NoRedirect: true})
 }
 
 // twice tries again what may pass. It keeps no account of retries over all
@@ -54,47 +46,6 @@ func throttledOnly(o *kms.Options) {
 			retry.RetryableErrorCode{Codes: map[string]struct{}{"ThrottlingException": {}}},
 		}
 	})
-}
-
-// limited bounds the bodies of answers, after decompression.
-type limited struct{ next http.RoundTripper }
-
-// RoundTrip implements http.RoundTripper.
-func (l limited) RoundTrip(r *http.Request) (*http.Response, error) {
-	resp, err := l.next.RoundTrip(r)
-	if err != nil {
-		return nil, err
-	}
-	resp.Body = &boundedBody{ReadCloser: resp.Body, left: maxAnswer}
-	return resp, nil
-}
-
-var errTooLarge = errors.New("the answer is larger than 1 MiB")
-
-// errCut is a body that ended before its time: an outage, where malformed JSON
-// in a whole body is not.
-type errCut struct{ error }
-
-func (e errCut) Unwrap() error { return e.error }
-
-type boundedBody struct {
-	io.ReadCloser
-	left int
-}
-
-// Read implements io.Reader; past the bound it fails, and goes on failing.
-func (b *boundedBody) Read(p []byte) (int, error) {
-	if b.left < 0 {
-		return 0, errTooLarge
-	}
-	n, err := b.ReadCloser.Read(p[:min(len(p), b.left+1)])
-	if b.left -= n; b.left < 0 {
-		return 0, errTooLarge
-	}
-	if err != nil && err != io.EOF {
-		err = errCut{err}
-	}
-	return n, err
 }
 
 // watched remembers the credentials in use, so that none gets into an error,

@@ -16,6 +16,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"github.com/stella-ops/stella/internal/fault"
+	"github.com/stella-ops/stella/internal/httpd"
 )
 
 // maxText bounds what an error repeats of a text from outside, in characters.
@@ -113,7 +114,7 @@ func needs(call string) string {
 // unanswered is for everything else: no answer, or one that says nothing.
 func (p *Provider) unanswered(doing string, err error) error {
 	var broken *smithy.DeserializationError
-	var cut errCut
+	var cut *httpd.CutError
 	var cert *tls.CertificateVerificationError
 	var request *url.Error
 	var network net.Error
@@ -127,8 +128,8 @@ func (p *Provider) unanswered(doing string, err error) error {
 		return fault.Errorf(fault.Transient, "%s: AWS KMS answered HTTP %d", doing, status)
 	case errors.As(err, &cut):
 		return fault.Errorf(fault.Transient, "%s: the answer was cut short: %s", doing, p.clean(cut.Error()))
-	case errors.Is(err, errTooLarge):
-		return fault.Errorf(fault.Trust, "%s: %w", doing, errTooLarge).Hint("check what answers at signing.awskms.endpoint")
+	case errors.Is(err, httpd.ErrTooLarge):
+		return fault.Errorf(fault.Trust, "%s: %w", doing, httpd.ErrTooLarge).Hint("check what answers at signing.awskms.endpoint")
 	case errors.As(err, &broken):
 		return fault.Errorf(fault.Trust, "%s: HTTP %d with an answer that is not of AWS KMS", doing, status).
 			Hint("check what answers at signing.awskms.endpoint")

@@ -3,36 +3,34 @@ package hashivault
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"time"
 
 	"github.com/openbao/openbao/api/v2"
 
 	"github.com/stella-ops/stella/internal/fault"
+	"github.com/stella-ops/stella/internal/httpd"
 )
 
 const (
-	maxBody    = 1 << 20          // bytes of an answer, or of the CA file
+	maxBody    = 1 << 20          // bytes of an answer
 	callWithin = 10 * time.Second // a call whose caller set no earlier deadline
 	retryAfter = 50 * time.Millisecond
 )
-
-var errTooLarge = errors.New("the answer is larger than 1 MiB")
 
 // newClient sets all that the library would otherwise take from the
 // environment or from its defaults, which wait seconds between three tries,
 // obey any Retry-After, follow a redirect with the token, and read bodies
 // without a bound.
 func newClient(u *url.URL, o Options) (*api.Client, error) {
-	roots, err := readRoots(o.CAFile)
+	hc, err := httpd.Client(httpd.ClientOptions{
+		Timeout: callWithin, CAFile: o.CAFile, Loopback: true, MaxBody: maxBody, NoRedirect: true, NoProxy: true,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -45,17 +43,7 @@ func newClient(u *url.URL, o Options) (*api.Client, error) {
 		MaxRetryWait:       retryAfter,
 		Backoff:            func(_, _ time.Duration, _ int, _ *http.Response) time.Duration { return retryAfter },
 		CheckRetry:         mayRetry,
-		HttpClient: &http.Client{
-			Transport: bounded{&http.Transport{
-				DialContext:            (&net.Dialer{Timeout: callWithin}).DialContext,
-				TLSClientConfig:        &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
-				MaxIdleConnsPerHost:    8,
-				IdleConnTimeout:        30 * time.Second,
-				MaxResponseHeaderBytes: 64 << 10,
-				DisableCompression:     true,
-			}},
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
+		HttpClient:         hc,
 	})
 	if err != nil {
 		return nil, fault.Errorf(fault.Config, "vault client: %w", err)
@@ -64,26 +52,6 @@ func newClient(u *url.URL, o Options) (*api.Client, error) {
 		client.SetNamespace(o.Namespace)
 	}
 	return client, nil
-}
-
-func readRoots(path string) (*x509.CertPool, error) {
-	if path == "" {
-		return nil, nil // the system's
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fault.Errorf(fault.Config, "reading the vault's CA file: %w", err)
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxBody))
-	if err != nil {
-		return nil, fault.Errorf(fault.Config, "reading the vault's CA file: %w", err)
-	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(data) {
-		return nil, fault.Errorf(fault.Config, "the vault's CA file %q holds no PEM certificate", path)
-	}
-	return roots, nil
 }
 
 // mayRetry: all calls are idempotent, so whatever may pass is tried once more.
@@ -144,29 +112,4 @@ func (p *Provider) call(ctx context.Context, method, path, about string, in map[
 		return nil, q.strange(err)
 	}
 	return answer.Data, nil
-}
-
-// bounded is a transport whose bodies end in errTooLarge beyond maxBody.
-type bounded struct{ *http.Transport }
-
-func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
-	resp, err := b.Transport.RoundTrip(r)
-	if err == nil {
-		resp.Body = &boundedBody{resp.Body, maxBody}
-	}
-	return resp, err
-}
-
-type boundedBody struct {
-	io.ReadCloser
-	left int
-}
-
-func (b *boundedBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p[:min(len(p), b.left+1)])
-	if n > b.left {
-		return b.left, errTooLarge
-	}
-	b.left -= n
-	return n, err
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/openbao/openbao/api/v2"
 
 	"github.com/stella-ops/stella/internal/fault"
+	"github.com/stella-ops/stella/internal/httpd"
 )
 
 const maxText = 200 // characters of an answer that an error repeats
@@ -53,7 +54,7 @@ func (q query) network(ctx context.Context, err error) error {
 		}
 		return err
 	}
-	if errors.Is(err, errTooLarge) {
+	if errors.Is(err, httpd.ErrTooLarge) {
 		return q.strange(err)
 	}
 	// The text of such an error can quote the answer, so it is not wrapped.
