@@ -22,14 +22,18 @@ import (
 // Transient; a key that is not there is fs.ErrNotExist.
 type Provider interface {
 	// Make makes a key under a name of letters, digits and hyphens, for signing
-	// only and not extractable, and returns its reference; if there is a key of
-	// that name, it returns that one's. The reference names this very key for
-	// as long as it exists, whatever becomes of the name.
-	Make(ctx context.Context, name string) (ref string, err error)
+	// only and not extractable, and returns its reference and when it was made;
+	// if there is a key of that name, it returns that one's. The reference names
+	// this very key for as long as it exists, whatever becomes of the name.
+	Make(ctx context.Context, name string) (ref string, made time.Time, err error)
+	// Adopt checks a key that an operator made and returns its reference, with
+	// whatever pins it down further. A key that was ever outside the provider, or
+	// may leave it, is refused, and so is one that signs by another algorithm.
+	Adopt(ctx context.Context, ref string) (pinned string, err error)
 	// Open finds the key that a reference names.
 	Open(ctx context.Context, ref string) (RemoteKey, error)
-	// Destroy makes a key unusable, as finally as the provider allows. A
-	// missing key is no error.
+	// Destroy makes a key unusable, as finally as the provider allows, and no
+	// other key. A missing key is no error.
 	Destroy(ctx context.Context, ref string) error
 }
 
