@@ -91,6 +91,20 @@ type Report struct {
 	LiveAsOf time.Time `json:"live_as_of,omitzero"` // every replica's counts are at least this fresh
 	Vantage  []Vantage `json:"vantage"`
 	Steps    []Step    `json:"steps"`
+	// CannotSign says why the replica that answers signs nothing now.
+	CannotSign string `json:"cannot_sign,omitempty"`
+	// Unusable lists keys whose private half that replica cannot use.
+	Unusable []KeyTrouble `json:"unusable,omitempty"`
+	// NotDestroyed lists ended keys whose private half that replica could not
+	// have destroyed yet at the provider that keeps it. It goes on trying.
+	NotDestroyed []KeyTrouble `json:"not_destroyed,omitempty"`
+}
+
+// KeyTrouble is what is wrong with one private key.
+type KeyTrouble struct {
+	KID       string `json:"kid"`
+	Reference string `json:"reference,omitempty"` // at a provider
+	Error     string `json:"error"`
 }
 
 // Live counts unexpired tokens signed under one key.
@@ -145,7 +159,9 @@ type Problem struct {
 }
 
 // ProblemDetail says why a request was refused. Code is one of order,
-// conflict, invalid, not_found, denied, unauthenticated, unavailable.
+// conflict, invalid, not_found, denied, unauthenticated, unavailable, provider
+// (an HSM or key service refuses the Authority; trying again does not help) and
+// untrusted (it answers what cannot be true).
 type ProblemDetail struct {
 	Code     string    `json:"code"`
 	Message  string    `json:"message"`
