@@ -120,6 +120,10 @@ type SigningConfig struct {
 	// from; files there can be taken in as signing keys. Default: the parent
 	// of keyDirectory.
 	ImportDirectory string `yaml:"importDirectory"`
+	// TakeKeysIn lets operators name a key that they made at a configured
+	// provider, to be used as a signing key. Default false: whoever may do that
+	// could hold a copy of it.
+	TakeKeysIn bool `yaml:"takeKeysIn"`
 	// PKCS11 is an HSM that may keep keys; used where module is set.
 	PKCS11 PKCS11Config `yaml:"pkcs11"`
 	// AWSKMS is a key service that may keep keys; used where region is set.

@@ -37,7 +37,7 @@ func TestKeysInAnHSM(t *testing.T) {
 				return err != nil
 			},
 			given: func() string {
-				ref, err := other.Make(t.Context(), "theirs")
+				ref, _, err := other.Make(t.Context(), "theirs")
 				if err != nil {
 					t.Fatal(err)
 				}

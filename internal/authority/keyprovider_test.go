@@ -96,7 +96,7 @@ func keysAtAProvider(t *testing.T, start func(*testing.T, *site) keyProvider) {
 	t.Helper()
 	s := newSite(t)
 	p := start(t, s)
-	r := s.start("a", s.config("a", "https://127.0.0.1:0", memory, quick+p.signing, ""), authority.Deps{})
+	r := s.start("a", s.config("a", "https://127.0.0.1:0", memory, quick+p.signing+", takeKeysIn: true", ""), authority.Deps{})
 	secret := r.client(standard("svc"))
 	r.token("svc", secret, newProver(t))
 	checkKeyFiles(t, s)
@@ -115,12 +115,10 @@ func keysAtAProvider(t *testing.T, start func(*testing.T, *site) keyProvider) {
 	if a := r.change(keyring.Request{Action: keyring.Retire, KID: first, Force: true, Reason: "drill"}); a.status != 200 {
 		t.Fatalf("retire: %d %s", a.status, a.body)
 	}
-	if !p.ended(firstRef) {
-		t.Error("a retired key was not destroyed")
-	}
+	eventually(t, "destroyed", func() bool { return p.ended(firstRef) })
 	// The operator's own key signs likewise, and is not destroyed.
 	ref := p.given()
-	kid := rotated(t, r, keyring.Request{Action: keyring.Stage, Reference: ref})
+	kid := rotated(t, r, keyring.Request{Action: keyring.Stage, Reference: ref, Reason: "ours"})
 	if got := part(t, r.token("svc", secret, newProver(t)), 0)["kid"]; got != kid {
 		t.Errorf("signed by %v, want %s", got, kid)
 	}
@@ -133,6 +131,53 @@ func keysAtAProvider(t *testing.T, start func(*testing.T, *site) keyProvider) {
 		t.Error("the operator's own key was destroyed")
 	}
 	checkKeyFiles(t, s)
+}
+
+// TestProviderAwayAtStart: a replica that starts while its provider is away
+// serves the key set, says what is wrong, can be told to taint the active key, and
+// signs once the provider is back.
+func TestProviderAwayAtStart(t *testing.T) {
+	s := newSite(t)
+	p := vaultProvider(t, s)
+	first := s.start("a", s.config("a", "https://127.0.0.1:0", memory, quick+p.signing, ""), authority.Deps{})
+	kids := first.kids()
+	first.stop()
+	p.down(true)
+	cfg, err := authority.ParseConfig("b.yaml", []byte(s.config("b", "https://127.0.0.1:0", memory, quick+p.signing, "")), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv, err := authority.New(cfg, authority.Deps{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := srv.Listen(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	ctx, cancel := withCancel(t)
+	go func() { ended <- srv.Run(ctx) }()
+	r := &replica{t: t, srv: srv, url: srv.URL(), issuer: srv.Issuer(), http: s.ca.Client()}
+	eventually(t, "up", func() bool { return r.do("GET", "/health", nil, nil).status == 200 })
+	if got := r.kids(); strings.Join(got, " ") != strings.Join(kids, " ") {
+		t.Errorf("key set %v, want %v", got, kids)
+	}
+	if a := r.do("GET", "/ready", nil, nil); a.status != 503 {
+		t.Errorf("ready: %d", a.status)
+	}
+	a := r.change(keyring.Request{Action: keyring.Taint, Reason: "drill"})
+	if a.status != 409 || !strings.Contains(string(a.body), "--outage") {
+		t.Errorf("taint: %d %s", a.status, a.body)
+	}
+	if a := r.change(keyring.Request{Action: keyring.Taint, Reason: "drill", Outage: true}); a.status != 200 {
+		t.Errorf("taint with an outage: %d %s", a.status, a.body)
+	}
+	p.down(false)
+	r.ready() // the Authority makes the standby active by itself
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
 }
 
 // rotated stages, publishes and activates a key and returns its kid.
@@ -171,6 +216,12 @@ func outage(t *testing.T, r *replica, p keyProvider, secret string) {
 		t.Errorf("provider down: %d %s", a.status, a.body)
 	}
 	eventually(t, "not ready", func() bool { return r.do("GET", "/ready", nil, nil).status == 503 })
+	if a := r.do("GET", "/health", nil, nil); a.status != 200 {
+		t.Errorf("health, which a restart would not cure: %d %s", a.status, a.body)
+	}
+	if why := r.report().CannotSign; !strings.Contains(why, "the provider of keys") {
+		t.Errorf("the report does not say that nothing is signed: %q", why)
+	}
 	if len(r.kids()) != 2 {
 		t.Error("the key set needs the provider")
 	}
@@ -189,7 +240,7 @@ func TestReferencesRefused(t *testing.T) {
 	r := single(t, nil)
 	before := r.report().Version
 	for _, ref := range []string{"awskms:///arn:aws:kms:eu-central-1:1:key/x", "hashivault://k?version=1", "history", "../keys/history", "file:/etc/passwd", "x:\x1b[2J", strings.Repeat("a", 5000)} {
-		if a := r.change(keyring.Request{Action: keyring.Stage, Reference: ref}); a.status != 400 || a.field("error") != "invalid" {
+		if a := r.change(keyring.Request{Action: keyring.Stage, Reference: ref, Reason: "x"}); a.status != 400 || a.field("error") != "invalid" {
 			t.Errorf("%.30q: %d %s", ref, a.status, a.body)
 		}
 	}

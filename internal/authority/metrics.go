@@ -17,7 +17,7 @@ type metrics struct {
 	tokens   *prometheus.CounterVec
 	issued   prometheus.Counter // the hot one, found once
 
-	keys, live, age, db *prometheus.Desc
+	keys, live, age, db, signing, unusable, undestroyed *prometheus.Desc
 }
 
 const grantCredentials = "client_credentials"
@@ -34,7 +34,12 @@ func newMetrics(s *Server) *metrics {
 			"Unexpired tokens that this replica issued, by key.", []string{"kid"}, nil),
 		age: prometheus.NewDesc("stella_authority_keyring_age_seconds",
 			"Time since this replica last saw the whole key history.", nil, nil),
-		db: prometheus.NewDesc("stella_authority_database_up", "1 while the database answers.", nil, nil),
+		db:      prometheus.NewDesc("stella_authority_database_up", "1 while the database answers.", nil, nil),
+		signing: prometheus.NewDesc("stella_authority_signing_up", "1 while this replica signs.", nil, nil),
+		unusable: prometheus.NewDesc("stella_authority_keys_unusable",
+			"Keys in the key set whose private half this replica cannot use.", nil, nil),
+		undestroyed: prometheus.NewDesc("stella_authority_keys_not_destroyed",
+			"Ended keys whose private half this replica could not have destroyed yet.", nil, nil),
 	}
 	m.issued = m.tokens.WithLabelValues(grantCredentials, "issued")
 	m.registry.MustRegister(m.tokens, m)
@@ -55,7 +60,7 @@ func (m *metrics) outcome(grant, outcome string) {
 
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{m.keys, m.live, m.age, m.db} {
+	for _, d := range []*prometheus.Desc{m.keys, m.live, m.age, m.db, m.signing, m.unusable, m.undestroyed} {
 		ch <- d
 	}
 }
@@ -77,6 +82,13 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	if ring == nil {
 		return
 	}
+	up = 0
+	if m.s.keys.CannotSign() == nil {
+		up = 1
+	}
+	gauge(m.signing, up)
+	gauge(m.unusable, float64(len(m.s.keys.Unusable())))
+	gauge(m.undestroyed, float64(len(m.s.keys.NotDestroyed())))
 	gauge(m.age, m.s.keys.Unseen().Round(time.Millisecond).Seconds())
 	states := map[keyring.State]int{}
 	for _, s := range []keyring.State{keyring.Staged, keyring.Published, keyring.Active, keyring.Retiring, keyring.Tainted} {

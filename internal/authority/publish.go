@@ -2,7 +2,6 @@ package authority
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
@@ -14,7 +13,6 @@ import (
 
 	"github.com/stella-ops/stella/internal/authority/clients"
 	"github.com/stella-ops/stella/internal/httpd"
-	"github.com/stella-ops/stella/internal/jose"
 	"github.com/stella-ops/stella/internal/keyring"
 )
 
@@ -112,27 +110,4 @@ func (k *keySet) current() (*servedSet, error) {
 	set := &servedSet{ring, body, `"` + base64.RawURLEncoding.EncodeToString(sum[:16]) + `"`}
 	k.last.Store(set)
 	return set, nil
-}
-
-// selfTest signs with the active key and verifies with the published one.
-func (s *Server) selfTest(context.Context) error {
-	signer, err := s.keys.Signer()
-	if err != nil {
-		return err
-	}
-	const typ, text = "stella-self-test+jwt", "stella-authority/self-test/v1"
-	compact, err := signer.Sign(map[string]any{"typ": typ}, []byte(text))
-	if err != nil {
-		return err
-	}
-	jws, err := jose.Parse(compact, jose.Rules{Algs: []jose.Alg{jose.ES256}, Types: []string{typ}})
-	if err != nil {
-		return err
-	}
-	key, ok := s.keys.Ring().Set().Key(jws.Header.KeyID)
-	if !ok {
-		return fmt.Errorf("key %q signs but is not published", jws.Header.KeyID)
-	}
-	_, err = jws.Verify(key)
-	return err
 }

@@ -42,7 +42,8 @@ func (s *Server) routes() (http.Handler, error) {
 		Issuer: s.issuer, JWKSURI: s.issuer + pathJWKS, Replica: s.cfg.Replica,
 		Import:   lifecycle.Importer{Base: s.cfg.Signing.KeyDirectory, Root: s.cfg.Signing.ImportDirectory},
 		Database: s.db.Err, Timeout: min(s.cfg.Storage.CommandTimeout.Std(), 5*time.Second),
-		Now: s.now, Log: s.log, RequestID: httpd.RequestID,
+		KeySource: string(s.cfg.Signing.KeySource),
+		Now:       s.now, Log: s.log, RequestID: httpd.RequestID,
 	}
 	s.advance = api.Run
 	doc, err := discovery(s.issuer)
@@ -121,7 +122,8 @@ func (s *Server) httpConfig() httpd.Config {
 		ReadyWhenListening: true,
 		Checks: []httpd.Check{
 			{Name: "database", Func: func(context.Context) error { return s.db.Err() }},
-			{Name: "signing", Func: s.selfTest, Live: true},
+			{Name: "signing", Func: s.tested},
+			{Name: "self-test", Func: s.testedLive, Live: true},
 		},
 		Limits: httpd.Limits{Body: 128 << 10},
 		Reload: s.reload, Log: s.log, Level: s.deps.Level, Gauge: s.metrics.registry,

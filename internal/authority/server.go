@@ -50,6 +50,7 @@ type Server struct {
 	db        *database
 	http      *httpd.Server
 
+	lastTest selfTestResult
 	set      atomic.Pointer[settings]
 	nonces   atomic.Pointer[token.Nonces]
 	issuer   string // final only after Listen
@@ -105,7 +106,7 @@ func New(cfg *Config, deps Deps) (*Server, error) {
 			TokenLifetime: keyring.Seconds(cfg.AccessTokenLifetime), SignLease: keyring.Seconds(sg.SignLease),
 		},
 		CreateIfMissing: sg.CreateIfMissing, Replica: cfg.Replica, Now: s.now, Log: s.log,
-		Providers: s.providers, NewKeys: newKeys,
+		Providers: s.providers, NewKeys: newKeys, TakeKeysIn: sg.TakeKeysIn,
 	})
 	s.clients = clients.NewRegister(s.store, cfg.Storage.ClientCache.Std(), maxCachedClients, s.now)
 	s.counter = live.New(s.store, cfg.Replica, s.now, s.log)

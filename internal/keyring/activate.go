@@ -18,11 +18,21 @@ func (t *transition) activate() error {
 	if k.State != Published {
 		return t.wrong(k, Published)
 	}
-	if err := t.Ring.gate(k, t.c.Vantage, t.clock); err != nil {
+	vantage := t.c.Vantage
+	if lags := t.Lagging(k, vantage, t.clock); t.Active() == nil && len(lags) > 0 {
+		// Without an active key nobody gets a token to report looks with.
+		vantage = nil
+		t.warn("key %s signs now, because no other does, but %s: verifiers behind it may reject new tokens for a while", k.KID, lagText(lags))
+	}
+	if err := t.Ring.gate(k, vantage, t.clock); err != nil {
 		if !t.c.Force {
 			return err
 		}
-		t.warn("by force, before its time: %v; verifiers may reject new tokens until they know the key. Back: stella auth rotate undo --reason '…'", err)
+		back := ""
+		if t.Active() != nil {
+			back = ". Back: stella auth rotate undo --reason '…'"
+		}
+		t.warn("by force, before its time: %v; verifiers may reject new tokens until they know the key%s", err, back)
 	}
 	active := t.Active()
 	t.promote(k)
@@ -39,14 +49,25 @@ func (r *Ring) gate(k *Key, vantage []Vantage, now time.Time) error {
 	if len(lag) > 0 {
 		e := &OrderError{Next: next}
 		known := true // when, if time alone helps
+		var all, broken []string
 		for _, l := range lag {
 			known = known && !l.Until.IsZero()
-			e.Lagging = append(e.Lagging, l.Name)
+			all = append(all, l.Name)
+			if l.Broken {
+				broken = append(broken, l.Name)
+			}
 			e.Earliest = later(e.Earliest, l.Until)
 		}
 		e.Earliest = later(e.Earliest, r.Matures(k))
 		if !known {
 			e.Earliest = time.Time{}
+		}
+		switch e.Lagging = broken; {
+		case broken != nil:
+		case known:
+			e.Lagging = all
+		default:
+			e.Lagging, e.Next = all, LookAgain
 		}
 		e.Message = fmt.Sprintf("activate: key %s is not known everywhere: %s", k.KID, lagText(lag))
 		return e
@@ -68,6 +89,9 @@ type Lag struct {
 	Until time.Time // when it would be out of the way; zero when time alone does not help
 	Text  string    // what is wrong with it, without its name
 	Stale bool      // only that nobody has looked lately: whoever activates by hand looks first
+	// Broken: it was looked at, or should have been, when it must have served
+	// the key. Before that, looking again may find that all is well.
+	Broken bool
 }
 
 // Lagging lists the vantage points that have not served k for one full cache
@@ -78,18 +102,28 @@ func (r *Ring) Lagging(k *Key, vantage []Vantage, now time.Time) []Lag {
 		cache := max(r.Policy.CacheLifetime, v.MaxAge).Duration()
 		since, ok := v.Since[k.KID]
 		due := since.Add(cache + r.Policy.Skew.Duration())
+		// From then on every cache there has let go of what it had before.
+		surely := later(r.noticed(k.PublishedAt).Add(cache), r.Matures(k).Add(-r.Policy.Skew.Duration()))
 		switch {
 		case v.LastSeen.IsZero():
-			lags = append(lags, Lag{Name: v.Name, Text: "has never been looked at"})
+			lags = append(lags, Lag{Name: v.Name, Text: "has never been looked at", Broken: now.After(surely)})
 		case !ok:
-			lags = append(lags, Lag{Name: v.Name, Text: "does not serve it"})
+			lags = append(lags, Lag{Name: v.Name, Text: "did not serve it when looked at " + clockTime(v.LastSeen, now), Broken: v.LastSeen.After(surely)})
 		case now.Sub(v.LastSeen) > cache+r.Policy.Skew.Duration():
-			lags = append(lags, Lag{Name: v.Name, Text: "was last looked at " + stamp(v.LastSeen), Stale: true})
+			lags = append(lags, Lag{Name: v.Name, Text: "was last looked at " + stamp(v.LastSeen), Stale: true, Broken: now.After(surely)})
 		case due.After(now):
 			lags = append(lags, Lag{Name: v.Name, Until: due, Text: "serves it only since " + stamp(since)})
 		}
 	}
 	return lags
+}
+
+// clock is t to the second, without the date if that is the day of now.
+func clockTime(t, now time.Time) string {
+	if t.UTC().Format(time.DateOnly) == now.UTC().Format(time.DateOnly) {
+		return t.UTC().Format("15:04:05Z")
+	}
+	return stamp(t)
 }
 
 // lagText says what is wrong where, places with the same trouble together.
@@ -131,7 +165,7 @@ func (t *transition) taint() error {
 		k.TaintedAt = t.now
 		return nil
 	}
-	heir := t.oldest()
+	heir, unusable := t.heir()
 	if heir != nil && t.Matures(heir).After(t.clock) && t.c.Force {
 		t.warn("by force: verifiers may not know key %s until %s and may reject new tokens until then", heir.KID, stamp(t.Matures(heir)))
 	}
@@ -149,7 +183,7 @@ func (t *transition) taint() error {
 	}
 	if heir == nil && !t.c.Outage {
 		return &OrderError{
-			Message: fmt.Sprintf("taint: key %s is the active one and there is no standby to take over", k.KID),
+			Message: fmt.Sprintf("taint: key %s is the active one and there is no standby to take over%s", k.KID, unusable),
 			Next:    fmt.Sprintf("'stella auth rotate taint %s --outage --reason …' issues nothing until a new key is known to all verifiers", k.KID),
 		}
 	}
@@ -162,4 +196,22 @@ func (t *transition) taint() error {
 		}
 	}
 	return nil
+}
+
+// heir is the key that takes over from a tainted one: the one that has been
+// published longest of those that can sign. unusable says what is wrong with
+// the others.
+func (t *transition) heir() (heir *Key, unusable string) {
+	for i := range t.Keys {
+		k := &t.Keys[i]
+		if k.State != Published {
+			continue
+		}
+		if err := t.c.unusable[k.KID]; err != nil {
+			unusable += fmt.Sprintf("; key %s could not sign: %v", k.KID, err)
+		} else if heir == nil || k.PublishedAt.Before(heir.PublishedAt) {
+			heir = k
+		}
+	}
+	return heir, unusable
 }

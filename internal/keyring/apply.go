@@ -21,6 +21,8 @@ type Change struct {
 
 	policy *Policy // SetPolicy
 	keys   []Key   // Init: active and standby; Stage: the new key
+	// unusable says why keys cannot sign: no taint makes one of them active.
+	unusable map[string]error
 }
 
 // Outcome is what a Change did.
@@ -108,7 +110,7 @@ func checkReason(c Change) error {
 	if strings.ContainsFunc(c.Reason, unprintable) {
 		return fault.Errorf(fault.Input, "the reason has control characters in it")
 	}
-	need := c.Force || c.Outage || c.Action == Undo || c.Action == Taint || c.Action == Revoke
+	need := c.Force || c.Outage || c.Reference != "" || c.Action == Undo || c.Action == Taint || c.Action == Revoke
 	if need && c.Reason == "" {
 		return fault.Errorf(fault.Input, "%s needs a reason: it is recorded in the key history", what(c)).
 			Hint("add --reason 'why'")
@@ -154,7 +156,7 @@ func (t *transition) target(s State) (*Key, error) {
 		found = k
 	}
 	if found == nil {
-		return nil, &OrderError{Message: fmt.Sprintf("%s: no key is %s", t.c.Action, s), Next: nextFor(t.Ring, t.now)}
+		return nil, &OrderError{Message: fmt.Sprintf("%s: no key is %s", t.c.Action, s), Next: t.next(nil)}
 	}
 	return found, nil
 }
@@ -177,11 +179,9 @@ func (t *transition) simple(from State, do func(*Key)) error {
 }
 
 func (t *transition) wrong(k *Key, want ...State) error {
-	e := &OrderError{Message: fmt.Sprintf("%s: key %s is %s, not %s", t.c.Action, k.KID, k.State, orList(want))}
-	if t.c.Action == Revoke && !k.State.Ended() {
-		e.Next = "stella auth rotate taint " + k.KID + " --reason '…'"
-	} else {
-		e.Next = nextFor(t.Ring, t.now)
+	e := &OrderError{Message: fmt.Sprintf("%s: key %s is %s, not %s", t.c.Action, k.KID, k.State, orList(want)), Next: t.next(k)}
+	if t.c.Action == Undo && !k.TaintedAt.IsZero() {
+		e.Message = fmt.Sprintf("undo: the old key %s is tainted and never comes back", k.KID)
 	}
 	return e
 }
@@ -200,7 +200,9 @@ func (t *transition) move(k *Key, to State) {
 func (t *transition) end(k *Key, to State) {
 	t.move(k, to)
 	k.EndedAt = t.now
-	k.Private = ""
+	if !k.Given { // a key of the operator's own is still there, and theirs
+		k.Private = ""
+	}
 }
 
 // demote ends k's time as the active key. Replicas may go on signing with it
@@ -334,7 +336,10 @@ func (t *transition) undo() error {
 		}
 	}
 	if k == nil {
-		return &OrderError{Message: "undo: no key is retiring, so there is nothing to go back to", Next: nextFor(t.Ring, t.now)}
+		if old := t.before(); old != nil && !old.TaintedAt.IsZero() {
+			return t.wrong(old, Retiring)
+		}
+		return &OrderError{Message: "undo: no key is retiring, so there is nothing to go back to", Next: t.next(nil)}
 	}
 	if k.State != Retiring {
 		return t.wrong(k, Retiring)

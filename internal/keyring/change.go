@@ -41,20 +41,23 @@ func (k *Keyring) Change(ctx context.Context, c Change) (*Outcome, error) {
 				return nil, err
 			}
 		}
-		out, err := k.try(ctx, c, key)
-		if errors.Is(err, errRaced) && try < maxTries {
-			continue
+		proved := ""
+		if needsProof(c.Action) {
+			var err error
+			if proved, err = k.prove(ctx, &c); err != nil {
+				return nil, err
+			}
 		}
-		if err == nil && !c.DryRun {
-			k.destroyRemote(ctx)
+		out, err := k.try(ctx, c, key, proved)
+		if !errors.Is(err, errRaced) || try == maxTries {
+			return out, err
 		}
-		return out, err
 	}
 }
 
 // try is Change, once. errRaced (an ErrConflict) when another writer was
 // faster and the change may be allowed still.
-func (k *Keyring) try(ctx context.Context, c Change, key *newKey) (*Outcome, error) {
+func (k *Keyring) try(ctx context.Context, c Change, key *newKey, proved string) (*Outcome, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if err := k.refresh(ctx); err != nil {
@@ -72,7 +75,9 @@ func (k *Keyring) try(ctx context.Context, c Change, key *newKey) (*Outcome, err
 	}
 	out, err := ring.Apply(c, k.o.Now())
 	if err == nil {
-		err = k.canSign(ctx, c, ring, out.Ring)
+		if heir := out.Ring.Active(); heir != nil && !sameKey(ring.Active(), heir) && heir.KID != proved {
+			err = errRaced // a newer state has another heir
+		}
 	}
 	if err != nil || c.DryRun {
 		return out, err
@@ -86,6 +91,10 @@ func (k *Keyring) try(ctx context.Context, c Change, key *newKey) (*Outcome, err
 		return nil, err
 	}
 	k.tidy(ctx, out)
+	select {
+	case k.kick <- struct{}{}:
+	default:
+	}
 	return out, nil
 }
 
@@ -97,28 +106,12 @@ func (k *Keyring) unused(key *newKey) error {
 	if err != nil {
 		return fmt.Errorf("naming key: %w", err)
 	}
-	if _, ok := k.used[thumb]; ok && key.made {
-		return errRaced
+	if _, ok := k.used[thumb]; ok && key.made && key.next != k.count+1 {
+		return errRaced // another call took it just now
 	}
 	for _, name := range []string{key.KID, thumb} {
 		if kid, ok := k.used[name]; ok {
 			return &OrderError{Message: fmt.Sprintf("stage: %q is the kid of, or the same key as, %q; neither a kid nor a key is ever used twice", key.KID, kid)}
-		}
-	}
-	return nil
-}
-
-// canSign refuses a change that would make a key active whose private half
-// cannot be used: that would be an outage, and there is no hurry that wants it.
-func (k *Keyring) canSign(ctx context.Context, c Change, before, after *Ring) error {
-	heir := after.Active()
-	if heir == nil || sameKey(before.Active(), heir) {
-		return nil
-	}
-	if _, err := k.signer(ctx, heir); err != nil {
-		return &OrderError{
-			Message: fmt.Sprintf("%s: key %s could not sign: %v", c.Action, heir.KID, err),
-			Next:    "make it usable again, or take it back: stella auth rotate withdraw " + heir.KID,
 		}
 	}
 	return nil
@@ -161,7 +154,11 @@ func (k *Keyring) commit(ctx context.Context, c Change, out *Outcome) error {
 			Hint("see which: stella auth rotate status").
 			Hint("then finish it: stella auth rotate advance")
 	}
-	return k.accept(ctx, rec)
+	if err := k.accept(rec); err != nil {
+		return err
+	}
+	k.show(ctx, k.ring)
+	return nil
 }
 
 func (k *Keyring) sameStored(ctx context.Context, name string, pkcs8 []byte) bool {
@@ -196,18 +193,8 @@ func (k *Keyring) sealSigner(ctx context.Context) (*jose.Signer, error) {
 // create makes the first record: one active key and one standby. Of several
 // replicas that try, one wins; the others get ErrConflict.
 func (k *Keyring) create(ctx context.Context) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	_, private, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		return fmt.Errorf("making the key that signs the history: %w", err)
-	}
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		return fmt.Errorf("encoding the key that signs the history: %w", err)
-	}
-	if err := k.store.PutKey(ctx, sealName, pkcs8); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("storing the key that signs the history: %w", err)
+	if err := k.storeSeal(ctx); err != nil {
+		return err
 	}
 	c := Change{Request: Request{Action: Init}, Operator: "configuration", policy: &k.o.Policy}
 	for n := range 2 {
@@ -221,17 +208,33 @@ func (k *Keyring) create(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	return k.commit(ctx, c, out)
+}
+
+// storeSeal makes the key that signs the history, if there is none.
+func (k *Keyring) storeSeal(ctx context.Context) error {
+	_, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return fmt.Errorf("making the key that signs the history: %w", err)
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		return fmt.Errorf("encoding the key that signs the history: %w", err)
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err := k.store.PutKey(ctx, sealName, pkcs8); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("storing the key that signs the history: %w", err)
+	}
+	return nil
 }
 
 // firstKey makes the n-th key of a keyring that is not there yet.
 func (k *Keyring) firstKey(ctx context.Context, n int) (Key, error) {
 	if k.o.NewKeys != "" {
-		name, err := k.nextName(ctx, n)
-		if err != nil {
-			return Key{}, err
-		}
-		return k.makeRemote(ctx, name, "")
+		return k.makeRemote(ctx, n, "")
 	}
 	pkcs8, err := newMaterial()
 	if err != nil {
@@ -241,6 +244,8 @@ func (k *Keyring) firstKey(ctx context.Context, n int) (Key, error) {
 	if err != nil {
 		return Key{}, err
 	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	return key, k.putKey(ctx, &newKey{Key: key, pkcs8: pkcs8})
 }
 

@@ -29,8 +29,14 @@ type OrderError struct {
 	Message  string
 	Earliest time.Time // when it would be allowed; zero when time does not help
 	Next     string    // the command to type
-	Lagging  []string  // names of the vantage points in the way
+	// Lagging names the vantage points in the way; only those that need repair,
+	// if there are any.
+	Lagging []string
 }
+
+// LookAgain is the next command where vantage points were looked at too early
+// to tell whether they need repair.
+const LookAgain = "stella auth rotate advance"
 
 // Error implements error.
 func (e *OrderError) Error() string { return e.Message }
@@ -41,10 +47,14 @@ func (e *OrderError) Fault() *fault.Error {
 	if !e.Earliest.IsZero() {
 		f.Hint("earliest time: %s", e.Earliest.UTC().Format(time.RFC3339))
 	}
+	stuck := len(e.Lagging) > 0 && e.Earliest.IsZero()
+	if stuck && e.Next == LookAgain {
+		return f.Hint("look again: %s", LookAgain)
+	}
 	if e.Next != "" {
 		f.Hint("next: %s", e.Next)
 	}
-	if len(e.Lagging) > 0 && e.Earliest.IsZero() {
+	if stuck {
 		f.Hint("first repair %s, or take it out of signing.vantagePoints of the Authority (SIGHUP); one that an operator reported: stella auth rotate forget %s",
 			strings.Join(e.Lagging, ", "), e.Lagging[0])
 	}

@@ -40,6 +40,7 @@ type Options struct {
 	CreateIfMissing bool                // make a first keyring where there is none
 	Replica         string              // who writes, for the history
 	Providers       map[string]Provider // of keys outside the Store, by scheme
+	TakeKeysIn      bool                // stage may name a key that an operator made at a Provider
 	NewKeys         string              // the scheme of the Provider that makes new keys; empty: they are made here and kept in the Store
 	Now             func() time.Time    // nil: time.Now
 	Log             *slog.Logger        // nil: discard
@@ -55,9 +56,15 @@ type Keyring struct {
 	chain ledger.Chain
 	seal  *jose.Signer // signs the history; read when first needed
 
+	ring   *Ring             // after the last record of chain
 	used   map[string]string // every kid ever used, and every key's thumbprint: what it was
-	count  int               // how many keys there ever were
-	remote map[string]string // references of keys that a provider made for us: their kid
+	count  int               // how many keys the provider of new keys made for this replica
+	remote map[string]string // references of live keys that a provider made for us: their kid
+	over   map[string]*over  // those that have ended and are not destroyed, by reference
+	brake  brake
+	kick   chan struct{} // wakes reap
+
+	openings openings
 
 	view atomic.Pointer[view]
 	seen atomic.Pointer[time.Time] // o.Now of the last complete look at the history
@@ -78,7 +85,8 @@ func New(store Store, o Options) *Keyring {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Keyring{store: store, o: o, used: map[string]string{}, remote: map[string]string{}}
+	return &Keyring{store: store, o: o, used: map[string]string{}, remote: map[string]string{}, over: map[string]*over{},
+		kick: make(chan struct{}, 1), openings: openings{byRef: map[string]*opening{}}}
 }
 
 // Load reads and verifies the whole history, creates it if that is wanted,
@@ -98,6 +106,11 @@ func (k *Keyring) Load(ctx context.Context) error {
 		if err := k.Refresh(ctx); err != nil {
 			return err
 		}
+	}
+	// One wait, so that a replica whose provider answers can sign when it is up.
+	if active := k.Ring().Active(); active != nil && scheme(active.Private) != "" && k.view.Load().signErr != nil {
+		_, _ = k.openNow(ctx, active.Private)
+		k.reshow()
 	}
 	if k.Ring().Policy != k.o.Policy {
 		c := Change{Request: Request{Action: SetPolicy}, Operator: "configuration", policy: &k.o.Policy}
@@ -122,12 +135,18 @@ func (k *Keyring) refresh(ctx context.Context) error {
 		return fmt.Errorf("reading key history: %w", err)
 	}
 	for _, rec := range records {
-		if err := k.accept(ctx, rec); err != nil {
-			return err
+		if err = k.accept(rec); err != nil {
+			break
 		}
 	}
-	if v := k.view.Load(); v != nil && v.signErr != nil && len(records) == 0 {
-		k.show(ctx, v.ring) // the private key may be readable by now
+	if v := k.view.Load(); k.ring != nil && (v == nil || v.ring != k.ring || v.signErr != nil) {
+		k.show(ctx, k.ring) // also when only the private key may be readable by now
+	}
+	if err != nil {
+		return err
+	}
+	if k.ring != nil {
+		k.warm(k.ring)
 	}
 	k.seen.Store(&began)
 	return nil
@@ -151,8 +170,8 @@ func (k *Keyring) news(ctx context.Context) ([]ledger.Record, error) {
 	return records[1:], nil
 }
 
-// accept takes one verified record into the view.
-func (k *Keyring) accept(ctx context.Context, rec ledger.Record) error {
+// accept verifies one record and takes it in; show makes it the view.
+func (k *Keyring) accept(rec ledger.Record) error {
 	next := k.chain
 	entry, err := next.Accept(rec)
 	if err != nil {
@@ -167,18 +186,13 @@ func (k *Keyring) accept(ctx context.Context, rec ledger.Record) error {
 	}
 	k.chain = next
 	for _, key := range body.Ring.Keys {
-		if _, known := k.used[key.KID]; !known {
-			k.count++
-		}
-		if scheme(key.Private) != "" && !key.Given {
-			k.remote[key.Private] = key.KID
-		}
 		k.used[key.KID] = key.KID
 		if thumb, err := key.JWK.Thumbprint(); err == nil {
 			k.used[thumb] = key.KID
 		}
 	}
-	k.show(ctx, body.Ring)
+	k.remember(&body)
+	k.ring = body.Ring
 	return nil
 }
 
@@ -212,9 +226,13 @@ func (k *Keyring) signer(ctx context.Context, active *Key) (*jose.Signer, error)
 	return s, nil
 }
 
-// Follow refreshes every interval until ctx ends. An outage of the store is
+// Follow refreshes every interval until ctx ends, and has ended keys destroyed
+// at their providers. An outage of the store is
 // logged once when it begins and once when it ends.
 func (k *Keyring) Follow(ctx context.Context, interval time.Duration) {
+	var wg sync.WaitGroup
+	wg.Go(func() { k.reap(ctx) })
+	defer wg.Wait()
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	failing := false

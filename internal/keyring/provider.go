@@ -4,13 +4,12 @@ import (
 	"context"
 	"crypto"
 	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/stella-ops/stella/internal/fault"
@@ -45,8 +44,7 @@ type RemoteKey interface {
 	SignDigest(ctx context.Context, digest []byte) ([]byte, error)
 }
 
-// How long a provider may take. Opening happens while the history waits, so it
-// must stay well below the sign lease.
+// How long a provider may take.
 const (
 	makeWithin    = 30 * time.Second
 	destroyWithin = 10 * time.Second
@@ -71,48 +69,18 @@ func (k *Keyring) provider(name string) (Provider, error) {
 		Hint("set signing.%s in the Authority's configuration", name)}
 }
 
-// open returns the private key behind a reference, proved to sign.
-func (k *Keyring) open(ctx context.Context, ref string) (crypto.Signer, error) {
-	name := scheme(ref)
-	if name == "" {
-		pkcs8, err := k.store.Key(ctx, ref)
-		if err != nil {
-			return nil, err
-		}
-		return parseMaterial(pkcs8)
-	}
-	p, err := k.provider(name)
-	if err != nil {
-		return nil, err
-	}
-	within := openWithin
-	if ring := k.Ring(); ring != nil {
-		within = min(within, ring.Policy.SignLease.Duration()/3)
-	}
-	ctx, cancel := context.WithTimeout(ctx, within)
-	defer cancel()
-	key, err := p.Open(ctx, ref)
-	if err != nil {
-		return nil, ofProvider(ctx, err)
-	}
-	if pub := key.Public(); pub == nil || pub.Curve != elliptic.P256() {
-		return nil, fault.Errorf(fault.Input, "%s is no EC P-256 key: only those are used (ES256)", ref)
-	}
-	// A key that may be read but not used must not become the active one.
-	probe := sha256.Sum256([]byte("stella: may this key sign? " + rand.Text()))
-	if _, err := (remoteSigner{key}).sign(ctx, probe[:]); err != nil {
-		return nil, err
-	}
-	return remoteSigner{key}, nil
-}
-
 // remoteSigner makes a crypto.Signer of a RemoteKey: bounded in time, and no
 // signature leaves it that does not verify.
-type remoteSigner struct{ key RemoteKey }
+type remoteSigner struct {
+	key  RemoteKey
+	last atomic.Pointer[error] // of the latest signature
+}
 
-func (s remoteSigner) Public() crypto.PublicKey { return s.key.Public() }
+// Public implements crypto.Signer.
+func (s *remoteSigner) Public() crypto.PublicKey { return s.key.Public() }
 
-func (s remoteSigner) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+// Sign implements crypto.Signer.
+func (s *remoteSigner) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 	if opts.HashFunc() != crypto.SHA256 || len(digest) != sha256.Size {
 		return nil, fmt.Errorf("internal error: not a SHA-256 digest")
 	}
@@ -121,15 +89,24 @@ func (s remoteSigner) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) (
 	return s.sign(ctx, digest)
 }
 
-func (s remoteSigner) sign(ctx context.Context, digest []byte) ([]byte, error) {
+func (s *remoteSigner) sign(ctx context.Context, digest []byte) ([]byte, error) {
 	sig, err := s.key.SignDigest(ctx, digest)
-	if err != nil {
-		return nil, ofProvider(ctx, err)
+	if err = ofProvider(ctx, err); err == nil && !ecdsa.VerifyASN1(s.key.Public(), digest, sig) {
+		err = &ProviderError{fault.Errorf(fault.Trust, "it returned a signature that the key's public half does not verify")}
 	}
-	if !ecdsa.VerifyASN1(s.key.Public(), digest, sig) {
-		return nil, &ProviderError{fault.Errorf(fault.Trust, "it returned a signature that the key's public half does not verify")}
+	s.last.Store(&err)
+	if err != nil {
+		return nil, err
 	}
 	return sig, nil
+}
+
+// trouble is the error of the latest signature.
+func (s *remoteSigner) trouble() error {
+	if err := s.last.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // ProviderError says that a Provider did not do what was asked of it. Its kind
@@ -153,40 +130,4 @@ func ofProvider(ctx context.Context, err error) error {
 		err = fault.Errorf(fault.Transient, "no answer in time: %w", err)
 	}
 	return &ProviderError{err}
-}
-
-// destroyRemote destroys at their providers the keys that were made there and
-// are over. What it misses, the next change destroys.
-func (k *Keyring) destroyRemote(ctx context.Context) {
-	for ref, kid := range k.overRemote() {
-		if err := k.destroy(ctx, ref); err != nil {
-			k.o.Log.WarnContext(ctx, "destroying private key", "kid", kid, "ref", ref, "err", err)
-			continue
-		}
-		k.mu.Lock()
-		delete(k.remote, ref)
-		k.mu.Unlock()
-	}
-}
-
-func (k *Keyring) overRemote() map[string]string {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	over := map[string]string{}
-	for ref, kid := range k.remote {
-		if key := k.Ring().Find(kid); key == nil || key.State.Ended() {
-			over[ref] = kid
-		}
-	}
-	return over
-}
-
-func (k *Keyring) destroy(ctx context.Context, ref string) error {
-	p, err := k.provider(scheme(ref))
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), destroyWithin)
-	defer cancel()
-	return ofProvider(ctx, p.Destroy(ctx, ref))
 }

@@ -20,10 +20,23 @@ import (
 // remoteSite is a keyring whose new keys are made at a service.
 func remoteSite(t *testing.T) (dir string, c *clock, s *service, o Options) {
 	t.Helper()
-	dir, c, s = secretDir(t), newClock(), newService()
-	o = c.options("a")
+	dir, c = secretDir(t), newClock()
+	s, o = newService(c.now), c.options("a")
+	o.TakeKeysIn = true
 	o.Providers, o.NewKeys = map[string]Provider{"mem": s}, "mem"
 	return dir, c, s, o
+}
+
+// settle waits until the keys that sign, or may, are open or cannot be.
+func settle(t *testing.T, k *Keyring) {
+	t.Helper()
+	must(t, k.Refresh(t.Context()))
+	for _, key := range k.Ring().Keys {
+		if key.InSet() && key.State != Tainted {
+			_, _ = k.openNow(t.Context(), key.Private)
+		}
+	}
+	k.reshow()
 }
 
 // mature lets everything become due.
@@ -53,6 +66,7 @@ func TestRotationAtAProvider(t *testing.T) {
 		c.mature()
 		must(t, k.Refresh(t.Context()))
 		change(t, k, req(Retire))
+		k.DestroyDue(t.Context())
 		signer, err := k.Signer()
 		if err != nil || signer.Key().KeyID != k.Ring().Active().KID {
 			t.Fatalf("after the rotation: %v", err)
@@ -176,17 +190,16 @@ func TestProviderLies(t *testing.T) {
 // that cannot sign from becoming active.
 func TestProviderOutage(t *testing.T) {
 	dir, c, s, o := remoteSite(t)
-	o.Policy.SignLease = Seconds(300 * time.Millisecond)
 	load(t, dir, o)
 	hang := make(chan struct{})
 	s.set(func(s *service) { s.hang = hang })
-	k := load(t, dir, o) // waits a third of the lease, then goes on
+	k := load(t, dir, o) // waits once, then goes on
 	if _, err := k.Signer(); fault.KindOf(err) != fault.Transient {
 		t.Errorf("provider hangs: %v", err)
 	}
 	close(hang)
 	s.set(func(s *service) { s.hang = nil })
-	must(t, k.Refresh(t.Context()))
+	settle(t, k)
 	if _, err := k.Signer(); err != nil {
 		t.Errorf("provider back: %v", err)
 	}
@@ -194,7 +207,7 @@ func TestProviderOutage(t *testing.T) {
 	must(t, k.Refresh(t.Context()))
 	s.set(func(s *service) { s.down = fault.Errorf(fault.Transient, "no route") })
 	version := k.Ring().Version
-	if _, err := k.Change(t.Context(), req(Activate)); !errors.As(err, new(*OrderError)) || k.Ring().Version != version {
+	if _, err := k.Change(t.Context(), req(Activate)); !errors.As(err, new(*OrderError)) || !IsCannotSign(err) || k.Ring().Version != version {
 		t.Errorf("activate while the provider is down: %v", err)
 	}
 	s.set(func(s *service) { s.down = nil })
@@ -230,11 +243,11 @@ func TestSlowProviderHoldsNobodyUp(t *testing.T) {
 	must(t, <-staged)
 }
 
-// TestDestroyedLater: what could not be destroyed is destroyed by the next
-// change, also of a replica that starts later.
+// TestDestroyedLater: what could not be destroyed is said, and destroyed after a
+// pause, also by a replica that starts later.
 func TestDestroyedLater(t *testing.T) {
 	for _, restart := range []bool{false, true} {
-		dir, _, s, o := remoteSite(t)
+		dir, c, s, o := remoteSite(t)
 		k := load(t, dir, o)
 		staged := change(t, k, req(Stage))
 		ref := k.Ring().Find(staged.KID).Private
@@ -242,6 +255,10 @@ func TestDestroyedLater(t *testing.T) {
 		discard := req(Discard)
 		discard.KID = staged.KID
 		change(t, k, discard)
+		k.DestroyDue(t.Context())
+		if list := k.NotDestroyed(); len(list) != 1 || list[0].Reference != ref || list[0].KID != staged.KID {
+			t.Errorf("not said: %v", list)
+		}
 		s.set(func(s *service) { s.down = nil })
 		if s.ended[ref] {
 			t.Fatal("it was destroyed in spite of the outage, so nothing is shown")
@@ -249,9 +266,10 @@ func TestDestroyedLater(t *testing.T) {
 		if restart {
 			k = load(t, dir, o)
 		}
-		change(t, k, req(Stage))
-		if !s.ended[ref] {
-			t.Errorf("restart %v: never destroyed", restart)
+		c.add(reapFirst)
+		k.DestroyDue(t.Context())
+		if !s.ended[ref] || len(k.NotDestroyed()) != 0 {
+			t.Errorf("restart %v: never destroyed, %v", restart, k.NotDestroyed())
 		}
 	}
 }
@@ -262,9 +280,9 @@ func TestTakenIn(t *testing.T) {
 	dir, c, s, o := remoteSite(t)
 	o.NewKeys = ""
 	k := load(t, dir, o)
-	ref, err := s.Make(t.Context(), "theirs")
+	ref, _, err := s.Make(t.Context(), "theirs")
 	must(t, err)
-	stage := func(ref string) Change { ch := req(Stage); ch.Reference = ref; return ch }
+	stage := func(ref string) Change { ch := because(Stage); ch.Reference = ref; return ch }
 	for _, bad := range []string{"mem:nobody", "else:theirs", "theirs", "history", "../history", ":", strings.Repeat("m", 3000)} {
 		if _, err := k.Change(t.Context(), stage(bad)); fault.KindOf(err) != fault.Input {
 			t.Errorf("%.20q: %v", bad, err)
@@ -295,9 +313,22 @@ func TestTakenIn(t *testing.T) {
 	taint.KID, taint.Force = kid, true
 	change(t, k, taint)
 	change(t, k, because(Revoke))
-	if s.ended[ref] {
-		t.Error("the operator's own key was destroyed")
+	k.DestroyDue(t.Context())
+	if key := k.Ring().Find(kid); s.ended[ref] || key.Private != ref {
+		t.Errorf("the operator's own key was destroyed or forgotten: %+v", key)
 	}
+	for what, ch := range map[string]Change{"no reason": {Request: Request{Action: Stage, Reference: ref}}, "a name of ours": stage("mem:" + nameOf(t, k) + "9")} {
+		if _, err := k.Change(t.Context(), ch); fault.KindOf(err) != fault.Input {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	o.TakeKeysIn = false
+	other, _, err := s.Make(t.Context(), "another")
+	must(t, err)
+	if _, err := load(t, dir, o).Change(t.Context(), stage(other)); fault.KindOf(err) != fault.Input {
+		t.Errorf("taken in where that is off: %v", err)
+	}
+	change(t, k, stage(other)) // control
 }
 
 // TestDryRunMakesNothing: neither here nor at a provider.
@@ -324,7 +355,7 @@ func TestOtherCurve(t *testing.T) {
 	key, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
 	must(t, err)
 	s.set(func(s *service) { s.keys["mem:p384"] = key })
-	ch := req(Stage)
+	ch := because(Stage)
 	ch.Reference = "mem:p384"
 	if _, err := k.Change(t.Context(), ch); fault.KindOf(err) != fault.Input {
 		t.Errorf("P-384: %v", err)
@@ -340,4 +371,11 @@ func TestNamesDoNotMeet(t *testing.T) {
 	if sameThumbprint(old, fresh) || len(s.keys) != 4 {
 		t.Errorf("%d keys at the service for two keyrings", len(s.keys))
 	}
+}
+
+func nameOf(t *testing.T, k *Keyring) string {
+	t.Helper()
+	own, err := k.ownNames(t.Context())
+	must(t, err)
+	return own
 }

@@ -40,7 +40,7 @@ func TestRefusals(t *testing.T) {
 		{name: "activate while a vantage point lags", ring: fresh,
 			bad:  Change{Request: Request{Action: Activate}, Vantage: []Vantage{{Name: "edge", LastSeen: at, Since: map[string]time.Time{"k1": epoch}}}},
 			good: Change{Request: Request{Action: Activate}, Vantage: seen(epoch, at, 0)}, badAt: at, goodAt: at,
-			kind: fault.Order, lagging: "edge", mention: "does not serve it"},
+			kind: fault.Order, lagging: "edge", mention: "did not serve it when looked at 03:09:45Z"},
 		{name: "activate while a vantage point was never looked at", ring: fresh,
 			bad:  Change{Request: Request{Action: Activate}, Vantage: []Vantage{{Name: "edge"}}},
 			good: Change{Request: Request{Action: Activate}, Vantage: seen(epoch, at, 0)}, badAt: at, goodAt: at,
@@ -213,6 +213,34 @@ func TestOutage(t *testing.T) {
 	}
 	if s := step(mature); !s.Due {
 		t.Errorf("not due when mature: %+v", s)
+	}
+}
+
+// TestOutageEndsWithoutLooks: while nobody signs nobody gets a token, so nobody
+// can report looks; time alone decides then, and only then.
+func TestOutageEndsWithoutLooks(t *testing.T) {
+	ring := newRing(t, testPolicy(), epoch)
+	edge := []Vantage{{Name: "edge", URL: "https://edge.example/jwks", Required: true}}
+	mature := epoch.Add(340 * time.Second)
+	activate := Change{Request: Request{Action: Activate}, Vantage: edge}
+	if _, err := ring.Apply(activate, mature); !errors.As(err, new(*OrderError)) {
+		t.Fatalf("control: while a key is active: %v", err)
+	}
+	out := apply(t, ring, epoch, Change{Request: Request{Action: Taint, Reason: "x", Outage: true}})
+	if _, err := out.Apply(activate, mature.Add(-time.Second)); !errors.As(err, new(*OrderError)) {
+		t.Errorf("before its time: %v", err)
+	}
+	for _, s := range out.Plan(mature, edge) {
+		if s.Action == Activate && (!s.Due || !s.Auto || s.Blocked != "") {
+			t.Errorf("planned %+v", s)
+		}
+	}
+	done, err := out.Apply(activate, mature)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(done.Warnings) != 1 || !strings.Contains(done.Warnings[0], "edge") {
+		t.Errorf("warnings %q", done.Warnings)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"io/fs"
 	"sync"
+	"time"
 )
 
 // service is a Provider in memory that can be made to fail.
@@ -14,14 +15,18 @@ type service struct {
 	mu     sync.Mutex
 	keys   map[string]*ecdsa.PrivateKey // by reference
 	names  map[string]string            // name: reference
-	ended  map[string]bool              // destroyed references
-	signAs *ecdsa.PrivateKey            // signs with this one instead
+	made   map[string]time.Time
+	ended  map[string]bool // destroyed references
+	makes  int             // calls of Make
+	opens  int             // calls of Open
+	now    func() time.Time
+	signAs *ecdsa.PrivateKey // signs with this one instead
 	down   error
 	hang   chan struct{} // makes Make and Open wait
 }
 
-func newService() *service {
-	return &service{keys: map[string]*ecdsa.PrivateKey{}, names: map[string]string{}, ended: map[string]bool{}}
+func newService(now func() time.Time) *service {
+	return &service{keys: map[string]*ecdsa.PrivateKey{}, names: map[string]string{}, made: map[string]time.Time{}, ended: map[string]bool{}, now: now}
 }
 
 func (s *service) set(do func(*service)) { s.mu.Lock(); defer s.mu.Unlock(); do(s) }
@@ -40,18 +45,24 @@ func (s *service) wait(ctx context.Context) error {
 	return down
 }
 
-func (s *service) Make(ctx context.Context, name string) (string, error) {
+func (s *service) Make(ctx context.Context, name string) (string, time.Time, error) {
 	if err := s.wait(ctx); err != nil {
-		return "", err
+		return "", time.Time{}, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.makes++
 	if ref, ok := s.names[name]; ok {
-		return ref, nil
+		return ref, s.made[ref], nil
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	ref := "mem:" + name
-	s.keys[ref], s.names[name] = key, ref
+	s.keys[ref], s.names[name], s.made[ref] = key, ref, s.now()
+	return ref, s.made[ref], err
+}
+
+func (s *service) Adopt(ctx context.Context, ref string) (string, error) {
+	_, err := s.Open(ctx, ref)
 	return ref, err
 }
 
@@ -61,6 +72,7 @@ func (s *service) Open(ctx context.Context, ref string) (RemoteKey, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.opens++
 	if key := s.keys[ref]; key != nil {
 		return &serviceKey{s, key}, nil
 	}

@@ -169,4 +169,5 @@ type ProblemDetail struct {
 	Earliest time.Time `json:"earliest,omitzero"` // order: when it would be allowed
 	Next     string    `json:"next,omitempty"`    // order: what to type
 	Lagging  []string  `json:"lagging,omitempty"` // order: names of vantage points that lag
+	Hints    []string  `json:"hints,omitempty"`   // provider, untrusted: what to type or to set at the Authority
 }

@@ -32,6 +32,9 @@ type Keys interface {
 	Refresh(ctx context.Context) error
 	Change(ctx context.Context, c keyring.Change) (*keyring.Outcome, error)
 	History(ctx context.Context) ([]ledger.Record, error)
+	CannotSign() error
+	Unusable() []keyring.KeyTrouble
+	NotDestroyed() []keyring.KeyTrouble
 }
 
 // Counter sums live tokens over all replicas.
@@ -52,7 +55,9 @@ type API struct {
 	Issuer   string
 	JWKSURI  string
 	Replica  string
-	Import   Importer // of private keys for the upstream-compatible call
+	// KeySource is where new keys are made, in the words of the configuration.
+	KeySource string
+	Import    Importer // of private keys for the upstream-compatible call
 	// Database says why the database is known to be out of reach, or nil, so
 	// that an emergency need not wait for it.
 	Database func() error

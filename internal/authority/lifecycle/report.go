@@ -41,7 +41,24 @@ func (a *API) Report(ctx context.Context, ring *keyring.Ring) (rep *keyring.Repo
 		rep.Vantage = merge(nil, a.Required())
 	}
 	rep.Steps = ring.Plan(now, rep.Vantage)
+	a.privateKeys(rep)
 	return rep, warnings
+}
+
+// privateKeys says what this replica knows of the private halves.
+func (a *API) privateKeys(rep *keyring.Report) {
+	if err := a.Keys.CannotSign(); err != nil {
+		rep.CannotSign = err.Error()
+	}
+	rep.Unusable, rep.NotDestroyed = a.Keys.Unusable(), a.Keys.NotDestroyed()
+	for i := range rep.Steps {
+		s := &rep.Steps[i]
+		for _, u := range rep.Unusable {
+			if s.Action == keyring.Activate && s.KID == u.KID && s.Blocked == "" {
+				s.Blocked = "it could not sign: " + u.Error
+			}
+		}
+	}
 }
 
 // Points returns all vantage points: those required, whether seen or not, and

@@ -52,7 +52,7 @@ func (a *API) Advance(ctx context.Context) error {
 		c := keyring.Change{Operator: "schedule", Vantage: points}
 		c.Request = keyring.Request{Action: keyring.Activate, KID: s.KID, Reason: s.Why, ExpectVersion: ring.Version}
 		_, err := a.change(ctx, c)
-		if errors.Is(err, keyring.ErrConflict) || isOrder(err) {
+		if errors.Is(err, keyring.ErrConflict) || isOrder(err) && !keyring.IsCannotSign(err) {
 			return nil // another replica was first, or the next look decides
 		}
 		return err

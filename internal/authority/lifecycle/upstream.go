@@ -98,7 +98,7 @@ func (a *API) upstream(r *http.Request) (int, any, error) {
 
 func (a *API) upstreamResult(ctx context.Context, req *UpstreamRequest, before *keyring.Key) UpstreamResult {
 	ring := a.Keys.Ring()
-	res := UpstreamResult{Provider: "default", Source: "file", Location: req.Location, RetiredKeyIDs: []string{}}
+	res := UpstreamResult{Provider: "default", Source: a.KeySource, Location: req.Location, RetiredKeyIDs: []string{}}
 	if k := ring.Active(); k != nil {
 		res.ActiveKeyID = k.KID
 	}

@@ -28,6 +28,8 @@ const (
 	Denied          = "denied"
 	Unauthenticated = "unauthenticated"
 	Unavailable     = "unavailable"
+	Provider        = "provider"
+	Untrusted       = "untrusted"
 )
 
 // retryAfter is what a client is asked to wait, in seconds, when something
@@ -50,6 +52,8 @@ func Status(code string) int {
 		return http.StatusForbidden
 	case Unauthenticated:
 		return http.StatusUnauthorized
+	case Provider, Untrusted:
+		return http.StatusBadGateway
 	}
 	return http.StatusServiceUnavailable
 }
@@ -104,7 +108,16 @@ func From(err error) *Error {
 	case kind == fault.Input:
 		return wrap(Invalid, err.Error(), err)
 	case provider: // it refuses us, not the caller
-		return wrap(Unavailable, err.Error(), err)
+		code := Provider
+		switch kind {
+		case fault.Transient, fault.Interrupted, fault.Terminated:
+			code = Unavailable
+		case fault.Trust:
+			code = Untrusted
+		}
+		p := wrap(code, err.Error(), err)
+		p.Hints = fault.HintsOf(err)
+		return p
 	case kind == fault.NotFound:
 		return wrap(NotFound, err.Error(), err)
 	case kind == fault.Denied:
@@ -148,8 +161,10 @@ func Write(w http.ResponseWriter, r *http.Request, log *slog.Logger, traceID str
 	} else if p.Challenge != "" {
 		w.Header().Set("WWW-Authenticate", p.Challenge)
 	}
-	if status >= 500 {
+	if status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", strconv.Itoa(retryAfter))
+	}
+	if status >= 500 {
 		log.ErrorContext(r.Context(), "request refused", "request_id", traceID, "code", p.Code, "err", err, "hints", fault.HintsOf(err))
 	}
 	d := p.ProblemDetail

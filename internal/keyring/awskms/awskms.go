@@ -20,6 +20,7 @@ import (
 	"context"
 	"net"
 	"net/url"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
@@ -36,6 +37,8 @@ type Options struct {
 	Region   string // default: AWS_REGION or the shared configuration file
 	Endpoint string // URL of a VPC endpoint or an emulator: https, or http of loopback
 	CAFile   string // PEM of the only CAs to trust there; default: AWS_CA_BUNDLE, else the system's
+
+	answerWithin time.Duration // 0 is the constant; tests have less patience
 }
 
 // Provider is AWS KMS in one region, for one identity.
@@ -58,7 +61,7 @@ func Open(ctx context.Context, o Options) (*Provider, error) {
 		// Auto mode would ask the instance for its region, over the network.
 		config.WithDefaultsMode(aws.DefaultsModeStandard),
 		// What gives out credentials must not hang without end either.
-		config.WithHTTPClient(awshttp.NewBuildableClient().WithTimeout(answerWithin)),
+		config.WithHTTPClient(awshttp.NewBuildableClient().WithTimeout(credentialsWithin)),
 	)
 	if err != nil {
 		return nil, fault.Errorf(fault.Config, "reading the AWS configuration: %s", clean(err.Error()))
@@ -74,7 +77,10 @@ func Open(ctx context.Context, o Options) (*Provider, error) {
 	if o.CAFile == "" {
 		o.CAFile = bundle(cfg)
 	}
-	client, err := newHTTPClient(o.CAFile)
+	if o.answerWithin == 0 {
+		o.answerWithin = answerWithin
+	}
+	client, err := newHTTPClient(o.CAFile, o.answerWithin)
 	if err != nil {
 		return nil, err
 	}

@@ -15,17 +15,23 @@ import (
 )
 
 const (
-	answerWithin = 5 * time.Second // one attempt, body included
-	maxAnswer    = 1 << 20
-	attempts     = 2
+	// One attempt, body included. It is no less than the longest deadline of a
+	// caller: of a CreateKey that is given up, a key may stay that nobody knows.
+	answerWithin = 30 * time.Second
+	// What gives out credentials has less: nothing stays of that.
+	credentialsWithin = 5 * time.Second
+
+	maxAnswer = 1 << 20
+	attempts  = 2
 	// A signature has 2 s in all, so a second attempt must come soon.
 	maxBackoff = 250 * time.Millisecond
 )
 
-// newHTTPClient trusts the CAs of a file, or the system's if there is none.
-func newHTTPClient(caFile string) (*http.Client, error) {
+// newHTTPClient trusts the CAs of a file, or the system's if there is none, and
+// gives up an attempt within that time.
+func newHTTPClient(caFile string, within time.Duration) (*http.Client, error) {
 	// KMS never redirects, and a signed request is for one host only.
-	return httpd.Client(httpd.ClientOptions{Timeout: answerWithin, CAFile: caFile, Loopback: true, MaxBody: maxAnswer, NoRedirect: true})
+	return httpd.Client(httpd.ClientOptions{Timeout: within, CAFile: caFile, Loopback: true, MaxBody: maxAnswer, NoRedirect: true})
 }
 
 // twice tries again what may pass. It keeps no account of retries over all

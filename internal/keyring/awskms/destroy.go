@@ -41,7 +41,7 @@ func (p *Provider) retire(ctx context.Context, arn keyARN) error {
 	// use of a key as well; where it is not, this is better than nothing.
 	_, disableErr := p.kms.DisableKey(ctx, &kms.DisableKeyInput{KeyId: id})
 	_, err := p.kms.ScheduleKeyDeletion(ctx, &kms.ScheduleKeyDeletionInput{KeyId: id, PendingWindowInDays: aws.Int32(deletionDays)})
-	if is[*types.KMSInvalidStateException](err) && p.ending(ctx, arn) {
+	if is[*types.KMSInvalidStateException](err) && p.ends(ctx, arn) {
 		err = nil
 	}
 	if err != nil {
@@ -55,14 +55,13 @@ func (p *Provider) retire(ctx context.Context, arn keyARN) error {
 	return nil
 }
 
-// ending reports whether a key waits for its deletion.
-func (p *Provider) ending(ctx context.Context, arn keyARN) bool {
+// ends reports whether the service has a key wait for its deletion.
+func (p *Provider) ends(ctx context.Context, arn keyARN) bool {
 	out, err := p.kms.DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: aws.String(string(arn))})
 	if err != nil || out.KeyMetadata == nil || aws.ToString(out.KeyMetadata.Arn) != string(arn) {
 		return false
 	}
-	state := out.KeyMetadata.KeyState
-	return state == types.KeyStatePendingDeletion || state == types.KeyStatePendingReplicaDeletion
+	return ending(out.KeyMetadata)
 }
 
 // freeNames deletes the aliases that Make may have given a key. What stays

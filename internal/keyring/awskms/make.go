@@ -27,82 +27,83 @@ func validName(name string) bool {
 
 func alias(name string) *string { return aws.String("alias/" + name) }
 
-// Make returns the key behind alias/NAME, and makes both if there is none
-// (CreateKey, CreateAlias). Names have 1 to 128 letters, digits and hyphens. A
-// key of that name that cannot be used is refused: Order for a disabled one or
-// one that is about to be deleted, Trust for one of another sort. Of kind
-// Partial is a key that was made in vain and could not be ended: trying again
-// gives the name's key.
-func (p *Provider) Make(ctx context.Context, name string) (string, error) {
+// Make returns the key behind alias/NAME and its CreationDate, and makes both if
+// there is none (CreateKey, CreateAlias). Names have 1 to 128 letters, digits
+// and hyphens. A key of that name that cannot be used is refused: Order for a
+// disabled one or one that is about to be deleted, Trust for one of another
+// sort. Of kind Partial is a key that was made in vain and could not be ended:
+// trying again gives the name's key.
+func (p *Provider) Make(ctx context.Context, name string) (string, time.Time, error) {
 	if !validName(name) {
-		return "", fault.Errorf(fault.Input, "name of a key %.140q: use 1 to 128 letters, digits and hyphens", name)
+		return "", time.Time{}, fault.Errorf(fault.Input, "name of a key %.140q: use 1 to 128 letters, digits and hyphens", name)
 	}
-	arn, err := p.named(ctx, name)
+	k, err := p.named(ctx, name)
 	if errors.Is(err, fs.ErrNotExist) {
-		arn, err = p.create(ctx, name)
+		k, err = p.create(ctx, name)
 	}
 	if err != nil {
-		return "", fmt.Errorf("making key %s at AWS KMS: %w", name, err)
+		return "", time.Time{}, fmt.Errorf("making key %s at AWS KMS: %w", name, err)
 	}
-	return arn.ref(), nil
+	return k.arn.ref(), k.made, nil
 }
 
 // named finds the usable key that the alias of a name points to.
-func (p *Provider) named(ctx context.Context, name string) (keyARN, error) {
+func (p *Provider) named(ctx context.Context, name string) (found, error) {
 	out, err := p.kms.DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: alias(name)})
 	if err != nil {
-		return "", p.failed(ctx, "DescribeKey", "looking for the name", err)
+		return found{}, p.failed(ctx, "DescribeKey", "looking for the name", err)
 	}
 	return p.usable(out.KeyMetadata, name)
 }
 
-func (p *Provider) create(ctx context.Context, name string) (keyARN, error) {
+func (p *Provider) create(ctx context.Context, name string) (found, error) {
 	out, err := p.kms.CreateKey(ctx, &kms.CreateKeyInput{
 		KeySpec: types.KeySpecEccNistP256, KeyUsage: types.KeyUsageTypeSignVerify,
 		Description: aws.String("Signing key " + name + " of a stella Authority, made and ended by it"),
 		Tags:        []types.Tag{{TagKey: aws.String(nameTag), TagValue: aws.String(name)}},
 	}, throttledOnly)
 	if err != nil {
-		return "", p.failed(ctx, "CreateKey", "creating it", err)
+		return found{}, p.failed(ctx, "CreateKey", "creating it", err)
 	}
 	arn, err := p.located(out.KeyMetadata)
 	if err != nil {
-		return "", err
+		return found{}, err
 	}
-	if _, err := p.usable(out.KeyMetadata, name); err != nil {
-		return "", errors.Join(err, p.undo(ctx, arn))
+	k, err := p.usable(out.KeyMetadata, name)
+	if err != nil {
+		return found{}, errors.Join(err, p.undo(ctx, arn))
 	}
 	_, err = p.kms.CreateAlias(ctx, &kms.CreateAliasInput{AliasName: alias(name), TargetKeyId: aws.String(arn.id())})
 	if err != nil {
-		return p.settle(ctx, name, arn, err)
+		return p.settle(ctx, name, k, err)
 	}
-	return arn, nil
+	return k, nil
 }
 
 // settle finds out whose the name is when it was not given to the key just made
 // as far as is known: another replica may have been first, or only the answer
 // was lost. A key made in vain is ended.
-func (p *Provider) settle(ctx context.Context, name string, made keyARN, cause error) (keyARN, error) {
+func (p *Provider) settle(ctx context.Context, name string, made found, cause error) (found, error) {
 	looking, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupWithin)
 	defer cancel()
 	holder, lookErr := p.named(looking, name)
-	if lookErr == nil && holder == made {
+	if lookErr == nil && holder.arn == made.arn {
 		// Another replica may have found the key by its name already: it stays.
 		return made, gone(ctx)
 	}
-	if err := p.undo(ctx, made); err != nil {
-		return "", err
+	if err := p.undo(ctx, made.arn); err != nil {
+		return found{}, err
 	}
 	raced, missing := is[*types.AlreadyExistsException](cause), errors.Is(lookErr, fs.ErrNotExist)
 	switch {
 	case lookErr == nil:
 		return holder, gone(ctx)
 	case raced && missing, is[*types.NotFoundException](cause):
-		return "", fault.Errorf(fault.Transient, "AWS KMS does not show everywhere yet what was just made; try again")
+		return found{}, fault.Errorf(fault.Transient, "AWS KMS does not show everywhere yet what was just made; try again")
 	case raced:
-		return "", lookErr
+		return found{}, lookErr
 	}
-	return "", p.failed(ctx, "CreateAlias", "naming it", cause)
+	return found{}, p.failed(ctx, "CreateAlias", "naming it", cause)
 }
 
 // undo ends a key that was made in vain, even when the caller has gone. What
@@ -129,44 +130,4 @@ func gone(ctx context.Context) error {
 func is[E error](err error) bool {
 	var e E
 	return errors.As(err, &e)
-}
-
-// located reads the ARN of a key of this region.
-func (p *Provider) located(meta *types.KeyMetadata) (keyARN, error) {
-	if meta != nil {
-		if arn, ok := parseARN(aws.ToString(meta.Arn)); ok && arn.region() == p.region {
-			return arn, nil
-		}
-	}
-	return "", fault.Errorf(fault.Trust, "AWS KMS answered without the ARN of a key in %s", p.region).
-		Hint("check what answers at signing.awskms.endpoint")
-}
-
-// usable accepts the metadata of a key that may be given out for a name.
-func (p *Provider) usable(meta *types.KeyMetadata, name string) (keyARN, error) {
-	arn, err := p.located(meta)
-	if err != nil {
-		return "", err
-	}
-	switch {
-	case meta.KeySpec != types.KeySpecEccNistP256 || meta.KeyUsage != types.KeyUsageTypeSignVerify:
-		return "", fault.Errorf(fault.Trust, "alias/%s is key %s, which is %.40q for %.40q: want ECC_NIST_P256 for SIGN_VERIFY", name, arn, meta.KeySpec, meta.KeyUsage)
-	case meta.Origin != types.OriginTypeAwsKms && meta.Origin != types.OriginTypeAwsCloudhsm:
-		// Imported material is known elsewhere.
-		return "", fault.Errorf(fault.Trust, "alias/%s is key %s of origin %.40q: want one that was born in AWS KMS", name, arn, meta.Origin)
-	}
-	switch meta.KeyState {
-	case types.KeyStateEnabled:
-		return arn, nil
-	case types.KeyStateCreating, types.KeyStateUpdating, types.KeyStateUnavailable:
-		return "", fault.Errorf(fault.Transient, "key %s is not ready: its state is %s", arn, meta.KeyState)
-	case types.KeyStateDisabled:
-		return "", fault.Errorf(fault.Order, "alias/%s is key %s, which is disabled", name, arn).
-			Hint("use it again: aws kms enable-key --key-id %s", arn).
-			Hint("or free its name: aws kms delete-alias --alias-name alias/%s", name)
-	case types.KeyStatePendingDeletion, types.KeyStatePendingReplicaDeletion:
-		return "", fault.Errorf(fault.Order, "alias/%s is key %s, which is about to be deleted", name, arn).
-			Hint("free its name: aws kms delete-alias --alias-name alias/%s", name)
-	}
-	return "", fault.Errorf(fault.Order, "key %s cannot be used: its state is %.40q", arn, meta.KeyState)
 }

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/stella-ops/stella/internal/fault"
 )
@@ -51,8 +52,8 @@ func parseKeyInfo(data []byte) (*keyInfo, error) {
 // never made or is gone for good, and a key other than the one of ref's hash,
 // is fs.ErrNotExist.
 func (i *keyInfo) public(ref reference) (*ecdsa.PublicKey, error) {
-	if i.Type != keyType || i.Derived {
-		return nil, fault.Errorf(fault.Trust, "vault key %s is of type %s: only %s is used (ES256)", ref.name, clip(i.Type, ""), keyType)
+	if err := i.rightType(fault.Trust, ref.name); err != nil {
+		return nil, err
 	}
 	raw, listed := i.Keys[strconv.Itoa(ref.version)]
 	switch {
@@ -73,6 +74,28 @@ func (i *keyInfo) public(ref reference) (*ecdsa.PublicKey, error) {
 		return nil, fault.Errorf(fault.Trust, "vault key %s is now another key than the one of sha256 %s: %w", ref.name, ref.sum, fs.ErrNotExist)
 	}
 	return pub, nil
+}
+
+// rightType refuses a key of another type with an error of a kind.
+func (i *keyInfo) rightType(kind fault.Kind, name string) error {
+	switch {
+	case i.Type != keyType:
+		return fault.Errorf(kind, "vault key %s is of type %s: only %s is used (ES256)", name, clip(i.Type, ""), keyType)
+	case i.Derived:
+		return fault.Errorf(kind, "vault key %s is derived: only keys that sign as they are can be used", name)
+	}
+	return nil
+}
+
+// madeAt is when the version that ref names was made. It must be listed.
+func (i *keyInfo) madeAt(ref reference) (time.Time, error) {
+	var entry struct {
+		CreationTime *time.Time `json:"creation_time"`
+	}
+	if err := json.Unmarshal(i.Keys[strconv.Itoa(ref.version)], &entry); err != nil || entry.CreationTime == nil {
+		return time.Time{}, fault.Errorf(fault.Trust, "version %d of vault key %s has no creation time (RFC 3339)", ref.version, ref.name)
+	}
+	return *entry.CreationTime, nil
 }
 
 // parsePublic reads one entry of "keys": a SubjectPublicKeyInfo in PEM.
@@ -111,20 +134,18 @@ func (i *keyInfo) maySign(mount string, ref reference) error {
 	return nil
 }
 
-// neverLeft refuses a key that is, was or can be outside of the engine.
-func (i *keyInfo) neverLeft(name string) error {
-	why := ""
+// left says why a key is, was or can be outside of the engine; "" if it never
+// was and cannot be.
+func (i *keyInfo) left() string {
 	switch {
 	case i.Exportable:
-		why = "may be exported"
+		return "may be exported"
 	case i.Backup:
-		why = "may be backed up in plaintext"
+		return "may be backed up in plaintext"
 	case i.Imported:
-		why = "was imported, so there may be another copy"
+		return "was imported, so there may be another copy"
 	case len(i.Restored) > 0 && string(i.Restored) != "null":
-		why = "was restored from a plaintext backup"
-	default:
-		return nil
+		return "was restored from a plaintext backup"
 	}
-	return fault.Errorf(fault.Trust, "there is a vault key %s already, and it %s: it is not used", name, why)
+	return ""
 }

@@ -2,12 +2,13 @@
 // HashiCorp Vault or OpenBao: a keyring.Provider over its HTTP API.
 //
 // It guarantees that a reference means one version of one key and, when Make
-// returned it, the very public half as well, so that neither a rotation nor
-// another key of that name is taken for it; that nothing is configured by the
-// environment and no redirect or proxy is followed; that no answer is read
-// beyond 1 MiB and no call is tried more than twice; and that the token is
-// read anew for each call and appears in no error. Whether a signature
-// verifies is for the caller to check.
+// or Adopt returned it, the very public half as well, so that neither a rotation
+// nor another key of that name is taken for it; that destroying it takes no
+// other version with it that was there to be seen; that nothing is configured
+// by the environment and no redirect or proxy is followed; that no answer is
+// read beyond 1 MiB and no call is tried more than twice; and that the token is
+// read anew for each call and appears in no error. Whether a signature verifies
+// is for the caller to check.
 package hashivault
 
 import (

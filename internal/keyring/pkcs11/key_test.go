@@ -82,7 +82,10 @@ func TestForeignKeys(t *testing.T) {
 			attributes := maps.Clone(good)
 			attributes[c.kind] = c.value
 			o.generate(t, c.curve, name, []byte{7}, attributes)
-			ref, err := p.Make(t.Context(), name)
+			ref, at, err := p.Make(t.Context(), name)
+			if !at.IsZero() {
+				t.Errorf("its id says no time, but it was made at %s", at)
+			}
 			if fault.KindOf(err) != c.want || !strings.Contains(fmt.Sprint(err), c.says) {
 				t.Errorf("make: %v", err)
 			}
@@ -91,6 +94,17 @@ func TestForeignKeys(t *testing.T) {
 			}
 			if _, err := p.Open(t.Context(), "pkcs11:id=%07"); fault.KindOf(err) != c.want {
 				t.Errorf("open: %v", err)
+			}
+			asked := c.want
+			if c.want != fault.None {
+				asked = fault.Input
+			}
+			pinned, err := p.Adopt(t.Context(), "pkcs11:id=%07")
+			if fault.KindOf(err) != asked || !strings.Contains(fmt.Sprint(err), c.says) {
+				t.Errorf("adopt: %v", err)
+			}
+			if want := (reference{p.o.Token, "", []byte{7}}).String(); (err == nil) != (pinned == want) {
+				t.Errorf("adopted as %q, want %s", pinned, want)
 			}
 		})
 	}
@@ -108,10 +122,15 @@ func TestImportedKey(t *testing.T) {
 	must(t, os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600))
 	hsm.Import(t, token, file, "stella-0a-1", "0a")
 	p := open(t, token)
-	if _, err := p.Make(t.Context(), "stella-0a-1"); fault.KindOf(err) != fault.Trust || !strings.Contains(err.Error(), "made elsewhere") {
+	if _, _, err := p.Make(t.Context(), "stella-0a-1"); fault.KindOf(err) != fault.Trust || !strings.Contains(err.Error(), "made elsewhere") {
 		t.Errorf("make: %v", err)
 	}
-	makes(t, p, "stella-0a-2")
+	if _, err := p.Adopt(t.Context(), "pkcs11:id=%0a"); fault.KindOf(err) != fault.Input || !strings.Contains(err.Error(), "made elsewhere") {
+		t.Errorf("adopt: %v", err)
+	}
+	if _, err := p.Adopt(t.Context(), makes(t, p, "stella-0a-2")); err != nil { // control
+		t.Error(err)
+	}
 }
 
 func TestSeveralKeys(t *testing.T) {
@@ -135,6 +154,9 @@ func TestSeveralKeys(t *testing.T) {
 	if err := p.Destroy(t.Context(), "pkcs11:id=%09"); fault.KindOf(err) != fault.Config {
 		t.Errorf("destroying one of two keys: %v", err)
 	}
+	if _, err := p.Adopt(t.Context(), "pkcs11:id=%09"); fault.KindOf(err) != fault.Input {
+		t.Errorf("adopting one of two keys: %v", err)
+	}
 	if _, err := p.Open(t.Context(), "pkcs11:id=%09%09"); err != nil { // control
 		t.Error(err)
 	}
@@ -156,6 +178,9 @@ func TestHalves(t *testing.T) {
 	must(t, o.ctx.DestroyObject(o.session, h))
 	if _, err := p.Open(t.Context(), two.String()); fault.KindOf(err) != fault.Config {
 		t.Errorf("open without the public half: %v", err)
+	}
+	if _, err := p.Adopt(t.Context(), two.String()); fault.KindOf(err) != fault.Input {
+		t.Errorf("adopt without the public half: %v", err)
 	}
 	must(t, p.Destroy(t.Context(), two.String()))
 	if found, _ := s.find(p11.CKO_PRIVATE_KEY, p11.NewAttribute(p11.CKA_ID, two.id)); len(found) != 0 {
@@ -191,7 +216,7 @@ func TestManyAtOnce(t *testing.T) {
 func TestBadCalls(t *testing.T) {
 	_, _, p, k, _ := started(t)
 	for _, name := range []string{"", "a b", "a/b", "a_b", "é", "a\x00", fmt.Sprintf("%0*d", maxName+1, 0)} {
-		if _, err := p.Make(t.Context(), name); fault.KindOf(err) != fault.Input {
+		if _, _, err := p.Make(t.Context(), name); fault.KindOf(err) != fault.Input {
 			t.Errorf("name %q: %v", name, err)
 		}
 	}

@@ -4,6 +4,7 @@ package pkcs11
 
 import (
 	"context"
+	"time"
 
 	"github.com/stella-ops/stella/internal/fault"
 	"github.com/stella-ops/stella/internal/keyring"
@@ -21,7 +22,12 @@ func without() error {
 }
 
 // Make fails as Open does.
-func (*Provider) Make(context.Context, string) (string, error) { return "", without() }
+func (*Provider) Make(context.Context, string) (string, time.Time, error) {
+	return "", time.Time{}, without()
+}
+
+// Adopt fails as the function Open does.
+func (*Provider) Adopt(context.Context, string) (string, error) { return "", without() }
 
 // Open fails as the function Open does.
 func (*Provider) Open(context.Context, string) (keyring.RemoteKey, error) { return nil, without() }

@@ -2,8 +2,8 @@
 // implementation passes it, against the real thing where that runs here.
 //
 // It guarantees that what the keyring relies on was seen: a name gives one
-// key, a reference goes on naming that key, what it signs verifies, and a
-// destroyed key signs nothing.
+// key and the time when it was made, a reference goes on naming that key, what
+// it signs verifies, and a destroyed key signs nothing.
 package providertest
 
 import (
@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stella-ops/stella/internal/fault"
 	"github.com/stella-ops/stella/internal/keyring"
 )
 
@@ -37,7 +38,7 @@ type Subject struct {
 func Run(t *testing.T, start func(t *testing.T) Subject) {
 	t.Helper()
 	for name, test := range map[string]func(*testing.T, Subject){
-		"MakeAndSign": makeAndSign, "NameGivesOneKey": nameGivesOneKey, "Race": race,
+		"MakeAndSign": makeAndSign, "Made": madeWhen, "Adopt": adopt, "NameGivesOneKey": nameGivesOneKey, "Race": race,
 		"Missing": missing, "Malformed": malformed, "Destroy": destroy, "Cut": cut,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, start(t)) })
@@ -46,7 +47,7 @@ func Run(t *testing.T, start func(t *testing.T) Subject) {
 
 func made(t *testing.T, s Subject, p keyring.Provider, name string) string {
 	t.Helper()
-	ref, err := p.Make(t.Context(), name)
+	ref, _, err := p.Make(t.Context(), name)
 	if err != nil {
 		t.Fatalf("make %s: %v", name, err)
 	}
@@ -95,6 +96,49 @@ func nameGivesOneKey(t *testing.T, s Subject) {
 	}
 }
 
+// madeWhen: a new key was made now, and found again it is no younger.
+func madeWhen(t *testing.T, s Subject) {
+	a, b := s.Open(t), s.Open(t)
+	_, first, err := a.Make(t.Context(), "stella-0a-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if age := time.Since(first); age.Abs() > time.Minute {
+		t.Errorf("a new key was made at %s, %s ago", first, age)
+	}
+	for _, p := range []keyring.Provider{a, b} {
+		if _, again, err := p.Make(t.Context(), "stella-0a-1"); err != nil || !again.Equal(first) {
+			t.Errorf("found again it was made at %s, not %s (%v)", again, first, err)
+		}
+	}
+}
+
+// adopt: what Make makes may be adopted, and what that gives names the same key
+// and may be adopted in its turn.
+func adopt(t *testing.T, s Subject) {
+	a, b := s.Open(t), s.Open(t)
+	ref := made(t, s, a, "stella-0a-1")
+	pinned, err := b.Adopt(t.Context(), ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !signs(t, a, pinned).Equal(signs(t, a, ref)) {
+		t.Errorf("%s was adopted as another key, %s", ref, pinned)
+	}
+	if again, err := a.Adopt(t.Context(), pinned); err != nil || again != pinned {
+		t.Errorf("%s is adopted as %q, %v", pinned, again, err)
+	}
+	if got, err := a.Adopt(t.Context(), s.Missing); got != "" || !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a missing key: %q, %v, want fs.ErrNotExist", got, err)
+	}
+	if err := a.Destroy(t.Context(), pinned); err != nil {
+		t.Fatalf("destroy what was adopted: %v", err)
+	}
+	if got, err := a.Adopt(t.Context(), ref); got != "" || err == nil {
+		t.Errorf("a destroyed key: adopted as %q", got)
+	}
+}
+
 // Of a race each ends with a key that signs, and a name is never left without.
 func race(t *testing.T, s Subject) {
 	const racers = 8
@@ -103,7 +147,7 @@ func race(t *testing.T, s Subject) {
 	for i := range racers {
 		p := s.Open(t)
 		wg.Go(func() {
-			ref, err := p.Make(t.Context(), "stella-0a-1")
+			ref, _, err := p.Make(t.Context(), "stella-0a-1")
 			if err != nil {
 				t.Errorf("racer %d: %v", i, err)
 			}
@@ -143,6 +187,9 @@ func malformed(t *testing.T, s Subject) {
 		if _, err := p.Open(t.Context(), bad); err == nil {
 			t.Errorf("open of %.80q: accepted", bad)
 		}
+		if got, err := p.Adopt(t.Context(), bad); got != "" || fault.KindOf(err) != fault.Input {
+			t.Errorf("adopting %.80q: %q, %.200v, want kind input", bad, got, err)
+		}
 		if err := p.Destroy(t.Context(), bad); err == nil {
 			t.Errorf("destroy of %.80q: accepted", bad)
 		}
@@ -172,7 +219,7 @@ func destroy(t *testing.T, s Subject) {
 		}
 	}
 	signs(t, p, kept)
-	if again, err := p.Make(t.Context(), "stella-0a-1"); err == nil && again == ref {
+	if again, _, err := p.Make(t.Context(), "stella-0a-1"); err == nil && again == ref {
 		t.Error("the name of a destroyed key gives that key again")
 	}
 }
@@ -194,8 +241,11 @@ func cut(t *testing.T, s Subject) {
 		if _, err := key.SignDigest(ctx, digest[:]); err == nil {
 			t.Error("a signature was made for a caller that had gone")
 		}
-		if _, err := p.Make(ctx, "stella-0a-2"); err == nil {
+		if _, _, err := p.Make(ctx, "stella-0a-2"); err == nil {
 			t.Error("a key was made for a caller that had gone")
+		}
+		if _, err := p.Adopt(ctx, ref); err == nil {
+			t.Error("a key was adopted for a caller that had gone")
 		}
 	}()
 	select {

@@ -52,6 +52,7 @@ type knobs struct {
 	hang    bool
 	lose    int // how many more answers
 	before  func()
+	after   func()
 	handler http.HandlerFunc
 }
 
@@ -103,6 +104,10 @@ func (s *Server) Lose(action string, n int) { s.turn(action, func(k *knobs) { k.
 
 // Before calls do ahead of every call of an action, which waits for it.
 func (s *Server) Before(action string, do func()) { s.turn(action, func(k *knobs) { k.before = do }) }
+
+// After calls do when a call of an action was carried out; its answer waits for
+// that.
+func (s *Server) After(action string, do func()) { s.turn(action, func(k *knobs) { k.after = do }) }
 
 // Handle has h answer an action in place of the service.
 func (s *Server) Handle(action string, h http.HandlerFunc) {

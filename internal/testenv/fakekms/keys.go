@@ -21,7 +21,8 @@ type Key struct {
 	State       string // default Enabled
 	Description string
 	Tags        map[string]string
-	Days        int // until deletion, when pending
+	Days        int       // until deletion, when pending
+	Created     time.Time // default now
 }
 
 type stored struct {
@@ -46,6 +47,9 @@ func (s *Server) add(k Key) (*stored, error) {
 		if *field == "" {
 			*field = value
 		}
+	}
+	if k.Created.IsZero() {
+		k.Created = time.Now()
 	}
 	curve := elliptic.P256()
 	if k.Spec == "ECC_NIST_P384" {
@@ -115,7 +119,7 @@ func (s *Server) createKey(in request) (any, *Failure) {
 
 func (s *Server) metadata(k *stored) map[string]any {
 	return map[string]any{
-		"AWSAccountId": s.o.Account, "Arn": k.ARN, "KeyId": k.ID, "CreationDate": float64(time.Now().Unix()),
+		"AWSAccountId": s.o.Account, "Arn": k.ARN, "KeyId": k.ID, "CreationDate": float64(k.Created.UnixMilli()) / 1000,
 		"Enabled": k.State == "Enabled", "Description": k.Description, "KeyUsage": k.Usage, "KeyState": k.State,
 		"Origin": k.Origin, "KeyManager": "CUSTOMER", "KeySpec": k.Spec, "CustomerMasterKeySpec": k.Spec,
 		"SigningAlgorithms": []string{"ECDSA_SHA_256"}, "MultiRegion": false,

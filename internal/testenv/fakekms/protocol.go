@@ -42,6 +42,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	out, f := s.do(action, body)
+	if k.after != nil {
+		k.after()
+	}
 	if f == nil && k.lose != 0 {
 		panic(http.ErrAbortHandler)
 	}
