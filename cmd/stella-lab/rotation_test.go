@@ -242,7 +242,7 @@ func TestLaggingReplica(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if !strings.Contains(out, `"replica-b" does not serve it`) || strings.Contains(out, `"replica-a"`) {
+	if !strings.Contains(out, `"replica-b" did not serve it`) || strings.Contains(out, `"replica-a"`) {
 		t.Errorf("the lagging replica is not the one that is named:\n%s", out)
 	}
 	if out := l.exits(t, 20, "auth", "jwks", "verify"); !strings.Contains(out, "replica-b") || !strings.Contains(out, "differs") {

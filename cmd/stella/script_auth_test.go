@@ -27,7 +27,8 @@ import (
 //	ca                                  write ca.pem, server.crt and server.key for loopback
 //	register URL ID SCOPES AUDIENCE     make a client of a stella-authority whose bootstrap key is
 //	                                    the file bootstrap; its secret goes to the file ID.secret
-//	vault                               start a transit engine: VAULT_URL, vault-ca/ca.pem, vault-token
+//	vault                               start a transit engine: VAULT_URL, vault-ca/ca.pem, vault-token,
+//	                                    and in it a key "ours"
 //
 // SCOPES are separated by commas.
 func addAuthCommands(cmds map[string]func(*testscript.TestScript, bool, []string)) map[string]func(*testscript.TestScript, bool, []string) {
@@ -54,6 +55,8 @@ func cmdVault(ts *testscript.TestScript, neg bool, args []string) {
 	v, err := fakevault.Start(ctx, ca)
 	ts.Check(err)
 	ts.Setenv("VAULT_URL", v.URL)
+	_, err = v.Admin("POST", "keys/ours", map[string]any{"type": "ecdsa-p256"})
+	ts.Check(err)
 	ts.Check(os.WriteFile(ts.MkAbs("vault-token"), []byte(v.Token()), 0o600))
 }
 

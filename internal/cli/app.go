@@ -41,7 +41,8 @@ type App struct {
 	flags   flags
 	bind    map[string]*pflag.Flag // configuration keys that flags of the command set
 	loaded  *config.Config
-	started bool // a command has begun; from here on errors are not usage errors
+	started bool     // a command has begun; from here on errors are not usage errors
+	line    []string // the command line, without the program's name
 }
 
 // flags are the persistent flags of every command.

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"regexp"
 	"strings"
 	"time"
 
@@ -182,7 +183,7 @@ func watch(d *driver, s *ui.Streams, events *ui.Events) {
 			_ = events.Emit(ui.Warning, map[string]string{"message": e.Text}, e.Text)
 		case rotate.Waiting:
 			// Between two looks nothing changes as a rule; then nothing is said.
-			if e.Action != waiting.Action || e.KID != waiting.KID || !e.Until.Equal(waiting.Until) || e.Text != waiting.Text {
+			if e.Action != waiting.Action || e.KID != waiting.KID || !e.Until.Equal(waiting.Until) || timeless(e.Text) != timeless(waiting.Text) {
 				_ = events.Emit(ui.Progress, rotateProgress{e.Action, e.KID, e.Until, e.Text}, "")
 			}
 			waiting, since = e, s.Now()
@@ -193,6 +194,12 @@ func watch(d *driver, s *ui.Streams, events *ui.Events) {
 			return waitingText(waiting, s.Now().Sub(since))
 		})
 	}
+}
+
+// timeless is what blocks without when that was seen, which changes with every
+// look.
+func timeless(text string) string {
+	return regexp.MustCompile(`looked at [0-9T:Z-]+`).ReplaceAllString(text, "")
 }
 
 // waitingText says what is waited for, passed after e was told.

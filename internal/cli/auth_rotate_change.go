@@ -23,7 +23,7 @@ func changeCommands() []change {
 	return []change{
 		{action: keyring.Stage, short: "Make a new signing key", reason: true,
 			text:    "Has the Authority make a new key, in its key directory or at the HSM or key\nservice that it is configured for (signing.keySource). Nobody knows it yet;\npublish comes next. With --key a key that you made at a configured HSM or key\nservice is taken in; it stays yours and is not destroyed after its time.",
-			example: "  stella auth rotate stage\n  stella auth rotate stage --key awskms:///arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"},
+			example: "  stella auth rotate stage\n  stella auth rotate stage --key awskms:///arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab --reason 'made in the ceremony of May'"},
 		{action: keyring.Publish, short: "Put a staged key into the key set", states: []keyring.State{keyring.Staged}, reason: true,
 			text:    "Puts a staged key into the JWKS. From now on verifiers learn it; after one full\ncache lifetime everywhere it may sign.",
 			example: "  stella auth rotate publish\n  stella auth rotate publish 20260102-0a1b2c3d4e5f"},
@@ -50,6 +50,20 @@ func changeCommands() []change {
 			text:    "Takes a tainted key out of the JWKS at once and destroys its private half.\nConnected verifiers refuse its tokens within one cache lifetime.",
 			example: "  stella auth rotate revoke --reason 'laptop stolen'"},
 	}
+}
+
+// reasonText is the help of --reason: where it is required.
+func (c change) reasonText() string {
+	const text = "why, for the key history"
+	switch {
+	case needsReason(keyring.Request{Action: c.action}):
+		return text + "; required"
+	case c.force:
+		return text + "; required with --force"
+	case c.action == keyring.Stage:
+		return text + "; required with --key"
+	}
+	return text
 }
 
 type changeOptions struct {
@@ -88,7 +102,7 @@ func newChangeCmd(app *App, r *rotateShared, c change) *cobra.Command {
 	f := cmd.Flags()
 	f.BoolVar(&o.req.DryRun, "dry-run", false, "tell what would happen; change nothing")
 	f.Uint64Var(&o.req.ExpectVersion, "expect-version", 0, "refuse if the keyring is not at version `N`")
-	f.StringVar(&o.req.Reason, "reason", "", "why, for the key history")
+	f.StringVar(&o.req.Reason, "reason", "", c.reasonText())
 	if c.action == keyring.Stage {
 		f.StringVar(&o.req.Reference, "key", "", "take in the key at an HSM or key service that `REFERENCE` names, instead of making one")
 	}
@@ -102,7 +116,7 @@ func newChangeCmd(app *App, r *rotateShared, c change) *cobra.Command {
 }
 
 func runChange(ctx context.Context, app *App, shared *rotateShared, o changeOptions) error {
-	if (o.req.Force || o.req.Outage || needsReason(o.req.Action)) && o.req.Reason == "" {
+	if needsReason(o.req) && o.req.Reason == "" {
 		return fault.Errorf(fault.Input, "%s needs a reason: it is recorded in the key history", o.req.Action).Hint("add --reason 'why'")
 	}
 	d, err := shared.driver(app, true)
@@ -120,15 +134,20 @@ func runChange(ctx context.Context, app *App, shared *rotateShared, o changeOpti
 	return app.Streams.Render(r.Schema, r, func(p *ui.Page) { changePage(p, r) })
 }
 
-func needsReason(a keyring.Action) bool {
-	return a == keyring.Undo || a == keyring.Taint || a == keyring.Revoke
+func needsReason(r keyring.Request) bool {
+	return r.Force || r.Outage || r.Reference != "" ||
+		r.Action == keyring.Undo || r.Action == keyring.Taint || r.Action == keyring.Revoke
 }
 
 func changePage(p *ui.Page, r *keyring.Result) {
 	if r.DryRun {
 		p.Line("nothing was changed; this is what would be:")
 	}
-	p.Line("%s", moved(keyring.Moved{KID: r.KID, From: r.From, To: r.To}))
+	if r.From == "" {
+		p.Line("%s", staged(r))
+	} else {
+		p.Line("%s", moved(keyring.Moved{KID: r.KID, From: r.From, To: r.To}))
+	}
 	for _, m := range r.Also {
 		p.Line("%s", moved(m))
 	}

@@ -15,9 +15,7 @@ import (
 	"github.com/stella-ops/stella/internal/fault"
 	"github.com/stella-ops/stella/internal/keyring"
 	"github.com/stella-ops/stella/internal/lock"
-	"github.com/stella-ops/stella/internal/oauth"
 	"github.com/stella-ops/stella/internal/rotate"
-	"github.com/stella-ops/stella/internal/secret"
 )
 
 // authorityAudience is what a token for the Authority's own API is for.
@@ -102,7 +100,11 @@ func (r *rotateShared) doer(app *App, d *driver, manage bool) (rotate.Doer, erro
 	if err != nil {
 		return nil, err
 	}
-	return &tokenDoer{client: s.client, bootstrap: d.key != nil}, nil
+	t := &tokenDoer{client: s.client}
+	if d.key != nil {
+		t.instead = app.typed("--bootstrap")
+	}
+	return t, nil
 }
 
 // lifecycleToken is the token for the lifecycle API with the scopes of need.
@@ -117,42 +119,6 @@ func lifecycleToken(a config.Auth, need []string) tokenWant {
 		}
 	}
 	return want
-}
-
-// tokenDoer sends a token along, and tells apart that none can be had.
-type tokenDoer struct {
-	client    *oauth.Client
-	bootstrap bool // there is another way
-}
-
-// Do implements rotate.Doer.
-func (t *tokenDoer) Do(req *http.Request) (*http.Response, error) {
-	if _, err := t.client.Token(req.Context()); err != nil {
-		if fault.KindOf(err) == fault.Transient && t.bootstrap && req.Context().Err() == nil {
-			err = fault.Errorf(fault.Transient, "%w", err).Hint("no token can be had? stella auth rotate … --bootstrap")
-		}
-		return nil, &rotate.NoTokenError{Err: err}
-	}
-	return t.client.Do(req)
-}
-
-// bootstrapDoer sends the bootstrap key along.
-type bootstrapDoer struct {
-	client *http.Client
-	header string
-	load   func() (secret.Bytes, error)
-}
-
-// Do implements rotate.Doer.
-func (b *bootstrapDoer) Do(req *http.Request) (*http.Response, error) {
-	key, err := b.load()
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set(b.header, string(key.Reveal()))
-	client := *b.client // a key follows no redirect, and no change becomes a GET
-	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return client.Do(req)
 }
 
 // lock keeps two long runs on this host apart; nil where there is no place for

@@ -2,6 +2,8 @@ package cli
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/stella-ops/stella/internal/keyring"
@@ -18,6 +20,9 @@ var stateTones = map[keyring.State]ui.Tone{
 func keyringPage(p *ui.Page, r *keyring.Report, all bool) {
 	tone, text := verdict(r)
 	p.Verdict(tone, text)
+	for _, line := range troubleLines(r) {
+		p.Line("%s", line)
+	}
 	p.Pairs(
 		ui.Pair{Key: "issuer", Value: ui.C(r.Issuer)},
 		ui.Pair{Key: "answered by", Value: ui.C(r.Replica)},
@@ -31,6 +36,13 @@ func keyringPage(p *ui.Page, r *keyring.Report, all bool) {
 	}
 	ring := &keyring.Ring{Policy: r.Policy, Keys: r.Keys}
 	var rows [][]ui.Cell
+	header := []string{"kid", "state", "published", "what its time allows", "live tokens"}
+	elsewhere := slices.ContainsFunc(r.Keys, func(k keyring.Key) bool {
+		return (all || !k.State.Ended()) && k.Private != "" && kept(&k) != "file"
+	})
+	if elsewhere { // where all keys are files there is nothing to tell apart
+		header = append(header, "kept")
+	}
 	for i := range r.Keys {
 		k := &r.Keys[i]
 		if k.State.Ended() && !all {
@@ -40,12 +52,28 @@ func keyringPage(p *ui.Page, r *keyring.Report, all bool) {
 		if l := live[k.KID]; l.Tokens > 0 {
 			tokens = ui.C(fmt.Sprintf("%d until %s", l.Tokens, clock(l.LastExpiry)))
 		}
-		rows = append(rows, []ui.Cell{ui.C(k.KID), ui.T(stateTones[k.State], "%s", k.State), ui.C(clock(k.PublishedAt)), ui.C(since(ring, k)), tokens})
+		rows = append(rows, []ui.Cell{ui.C(k.KID), ui.T(stateTones[k.State], "%s", k.State), ui.C(clock(k.PublishedAt)), ui.C(since(ring, k)), tokens, ui.C(kept(k))})
 	}
 	p.Heading("Keys")
-	p.Table([]string{"kid", "state", "published", "what its time allows", "live tokens"}, rows)
+	p.Table(header, rows)
 	vantagePart(p, r)
 	stepsPart(p, r.Steps, r.Now)
+}
+
+// kept says where the private half of a key is: in a file, or at which kind of
+// provider. Empty once it is destroyed.
+func kept(k *keyring.Key) string {
+	if k.Private == "" {
+		return ""
+	}
+	where := "file"
+	if scheme, _, ok := strings.Cut(k.Private, ":"); ok {
+		where = scheme
+	}
+	if k.Given {
+		where += ", yours"
+	}
+	return where
 }
 
 func clock(t time.Time) string {
@@ -113,6 +141,16 @@ func summaryPage(p *ui.Page, s *rotate.Summary) {
 		p.Line("%s; %s signs", count(int64(len(s.Changes)), "change"), orNone(s.To))
 	}
 	stepsPart(p, s.Steps, s.Report.Now)
+}
+
+// staged tells a new key: made, or taken in from an operator.
+func staged(r *keyring.Result) string {
+	for _, k := range r.Report.Keys {
+		if k.KID == r.KID && k.Given {
+			return fmt.Sprintf("%s: taken in, %s", r.KID, r.To)
+		}
+	}
+	return moved(keyring.Moved{KID: r.KID, To: r.To})
 }
 
 func moved(m keyring.Moved) string {

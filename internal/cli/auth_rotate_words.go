@@ -43,69 +43,6 @@ func count(n int64, noun string) string {
 // atIn is a moment and how far it is away.
 func atIn(t, now time.Time) string { return at(t, now) + " (in " + span(t.Sub(now)) + ")" }
 
-// verdict is the one line that says how things stand.
-func verdict(r *keyring.Report) (ui.Tone, string) {
-	ring := &keyring.Ring{Policy: r.Policy, Keys: r.Keys}
-	active, standby := ring.Active(), ring.Standby()
-	switch {
-	case active == nil:
-		return ui.Bad, "NO KEY SIGNS: " + outage(r)
-	case standby == nil:
-		return ui.Warn, fmt.Sprintf("NO STANDBY: %s signs, and nothing could replace it at once; next: stella auth rotate advance", active.KID)
-	}
-	if !standby.ActivateAt.IsZero() {
-		text := fmt.Sprintf("ROTATION UNDER WAY: %s signs, %s follows", active.KID, standby.KID)
-		switch s := activation(r); {
-		case s == nil:
-		case s.Blocked != "":
-			return ui.Warn, text + ", but is blocked (see Next)"
-		case s.Due:
-			text += " at once"
-		default:
-			text += " at " + atIn(s.NotBefore, r.Now)
-		}
-		return ui.Strong, text
-	}
-	for i := range r.Keys {
-		k := &r.Keys[i]
-		switch k.State {
-		case keyring.Retiring:
-			return ui.Strong, fmt.Sprintf("ROTATION UNDER WAY: %s signs, %s goes at %s", active.KID, k.KID, atIn(ring.Outlived(k), r.Now))
-		case keyring.Tainted:
-			return ui.Warn, fmt.Sprintf("ROTATION UNDER WAY: %s signs, %s is tainted and still in the key set", active.KID, k.KID)
-		}
-	}
-	text := fmt.Sprintf("OK: %s signs, %s is the standby", active.KID, standby.KID)
-	if m := ring.Matures(standby); m.After(r.Now) {
-		text += ", known everywhere from " + atIn(m, r.Now)
-	}
-	return ui.Good, text
-}
-
-// activation is the step that lets the standby sign.
-func activation(r *keyring.Report) *keyring.Step {
-	for i := range r.Steps {
-		if r.Steps[i].Action == keyring.Activate {
-			return &r.Steps[i]
-		}
-	}
-	return nil
-}
-
-// outage says until when nothing is issued, while no key signs.
-func outage(r *keyring.Report) string {
-	switch s := activation(r); {
-	case s == nil:
-		return "nothing is issued until there is a new key; next: stella auth rotate advance --wait"
-	case s.Blocked != "":
-		return fmt.Sprintf("nothing is issued until %s signs, and that is blocked: %s", s.KID, s.Blocked)
-	case s.Due:
-		return fmt.Sprintf("nothing is issued until %s signs; next: stella auth rotate advance", s.KID)
-	default:
-		return fmt.Sprintf("nothing is issued until %s, when %s signs", atIn(s.NotBefore, r.Now), s.KID)
-	}
-}
-
 // stepsPart lists what is left to do, in the order of the Authority.
 func stepsPart(p *ui.Page, steps []keyring.Step, now time.Time) {
 	p.Heading("Next")
@@ -116,7 +53,7 @@ func stepsPart(p *ui.Page, steps []keyring.Step, now time.Time) {
 	var rows [][]ui.Cell
 	notes := map[int][]string{}
 	for i, s := range steps {
-		when, who := ui.C("now"), "automatic"
+		when, who := ui.C("now"), "timer"
 		switch {
 		case s.Blocked != "":
 			when = ui.T(ui.Warn, "blocked")
@@ -126,9 +63,12 @@ func stepsPart(p *ui.Page, steps []keyring.Step, now time.Time) {
 		case !s.Auto:
 			when = ui.C("any time")
 		}
-		if !s.Auto {
+		switch {
+		case !s.Auto:
 			who = "you"
 			notes[i] = append(notes[i], oneLine(s.Command))
+		case s.Action == keyring.Activate:
+			who = "authority"
 		}
 		rows = append(rows, []ui.Cell{when, ui.C(string(s.Action)), ui.C(s.KID), ui.C(who), ui.C(oneLine(s.Why))})
 	}

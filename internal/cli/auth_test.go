@@ -87,7 +87,7 @@ func TestLadderIsShown(t *testing.T) {
 	if code != 10 || tries.Load() != 4 || out != "" {
 		t.Errorf("exit %d after %d tries, %q", code, tries.Load(), out)
 	}
-	for _, want := range []string{"attempt 1 of 4 failed", "answers 503", "hint: check that the server runs", srv.URL} {
+	for _, want := range []string{"attempt 1 of 4 failed", "answers 503", "hint: the server is reachable", srv.URL} {
 		if !strings.Contains(stderr, want) {
 			t.Errorf("%q is not said:\n%s", want, stderr)
 		}

@@ -97,6 +97,10 @@ func runAuthTokenMint(ctx context.Context, app *App, opts authTokenMintOptions) 
 	}
 	defer s.close()
 	t, err := s.client.MintFor(ctx, key)
+	if opts.bearer && oauth.ErrorCode(err) == "invalid_dpop_proof" {
+		return fault.Errorf(fault.Denied, "%w", err).
+			Hint("client %q gets only tokens that are bound to a key: leave out --bearer, or have it registered with dpop_bound_access_tokens: false", s.config.Auth.ClientID)
+	}
 	if err != nil {
 		return err
 	}

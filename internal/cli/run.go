@@ -15,7 +15,7 @@ import (
 // Run executes one command line and returns the exit code of the process. What
 // went wrong has then been told on standard error.
 func Run(ctx context.Context, line []string, app *App) int {
-	app.loaded, app.started = nil, false
+	app.loaded, app.started, app.line = nil, false, line
 	app.Streams.Format = app.earlyFormat(line)
 	root := NewRoot(app)
 	root.SetArgs(line)
@@ -24,6 +24,26 @@ func Run(ctx context.Context, line []string, app *App) int {
 	err = app.classify(ctx, cmd, err)
 	app.Streams.Error(err)
 	return fault.KindOf(err).ExitCode()
+}
+
+// typed is the command line of this run with one more flag, for hints: what a
+// shell takes for the same words.
+func (a *App) typed(flag string) string {
+	words, at := []string{"stella"}, len(a.line)
+	if i := slices.Index(a.line, "--"); i >= 0 {
+		at = i
+	}
+	for _, word := range slices.Insert(slices.Clone(a.line), at, flag) {
+		if word == "" || strings.ContainsFunc(word, unsafeInShell) {
+			word = "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+		}
+		words = append(words, word)
+	}
+	return strings.Join(words, " ")
+}
+
+func unsafeInShell(r rune) bool {
+	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("-_./:=,@%+", r)
 }
 
 // earlyFormat finds the format before the command line is parsed, so that even

@@ -54,7 +54,7 @@ func (c *Client) send(ctx context.Context, req *http.Request, limit int64) (*rep
 	if s := resp.StatusCode; s >= 500 || s == http.StatusTooManyRequests || s == http.StatusRequestTimeout {
 		return nil, &passing{
 			err:   fmt.Errorf("%s answers %d %s%s", url, s, http.StatusText(s), errorText(body)),
-			after: retryAfter(resp.Header, c.cfg.Now()),
+			after: retryAfter(resp.Header, c.cfg.Now()), answered: true,
 		}
 	}
 	return &reply{url: url, status: resp.StatusCode, header: resp.Header, body: body}, nil

@@ -23,8 +23,9 @@ func DefaultRetryDelays() []time.Duration {
 
 // passing marks an error that the next attempt may not meet.
 type passing struct {
-	err   error
-	after time.Duration // Retry-After of the server; zero when it named none
+	err      error
+	after    time.Duration // Retry-After of the server; zero when it named none
+	answered bool          // by an HTTP status: it is reachable
 }
 
 func (p *passing) Error() string { return p.err.Error() }
@@ -65,6 +66,9 @@ func climb[T any](ctx context.Context, l ladder, what, url string, do func(conte
 	e := fault.Errorf(fault.Transient, "%s: no answer that helps after %d of %d attempts: %w", what, attempt, len(l.delays)+1, p.err)
 	if p.after > MaxRetryAfter {
 		e.Hint("the server asks to be left alone for %s", p.after)
+	}
+	if p.answered {
+		return v, e.Hint("the server is reachable and cannot do this now; its log says why")
 	}
 	return v, e.Hint("check that the server runs and is reachable: curl -sSI %s", url)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -96,6 +97,19 @@ func TestRetryAfter(t *testing.T) {
 	} {
 		if got := retryAfter(http.Header{"Retry-After": {v}}, now); got != want {
 			t.Errorf("Retry-After %q gives %v, want %v", v, got, want)
+		}
+	}
+}
+
+// TestAnsweredIsReachable: who got an answer need not look for the server.
+func TestAnsweredIsReachable(t *testing.T) {
+	for _, answered := range []bool{false, true} {
+		l := ladder{events: func(Event) {}}
+		_, err := climb(t.Context(), l, "asking", "https://a/token", func(context.Context) (int, error) {
+			return 0, &passing{err: errors.New("503"), answered: answered}
+		})
+		if hints := strings.Join(fault.HintsOf(err), " "); strings.Contains(hints, "curl") == answered || fault.KindOf(err) != fault.Transient {
+			t.Errorf("answered %v: %v, hints %q", answered, err, hints)
 		}
 	}
 }

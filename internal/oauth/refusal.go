@@ -1,6 +1,7 @@
 package oauth
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/stella-ops/stella/internal/fault"
@@ -18,6 +19,15 @@ func (e *oauthError) Error() string {
 		return fmt.Sprintf("%.60q", e.Code)
 	}
 	return fmt.Sprintf("%.60q (%.200q)", e.Code, e.Description)
+}
+
+// ErrorCode is the error code of the answer that err tells of (RFC 6749 section
+// 5.2, RFC 9449 section 5), or "" if it tells of none.
+func ErrorCode(err error) string {
+	if e, ok := errors.AsType[*oauthError](err); ok {
+		return e.Code
+	}
+	return ""
 }
 
 func parseOAuthError(data []byte) (*oauthError, error) {

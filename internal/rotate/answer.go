@@ -126,6 +126,17 @@ func (a *API) refusal(resp *http.Response, path string, data []byte) error {
 	}
 	d := p.Error
 	d.Message, d.Next, d.TraceID = flat(d.Message), flat(d.Next), flat(d.TraceID)
+	e := a.meant(resp, d)
+	for _, hint := range d.Hints[:min(len(d.Hints), maxHints)] {
+		if hint = flat(hint); hint != "" {
+			e.Hint("%s", hint)
+		}
+	}
+	return e
+}
+
+// meant judges a refusal by its code.
+func (a *API) meant(resp *http.Response, d keyring.ProblemDetail) *fault.Error {
 	text := fmt.Sprintf("%s (trace %s)", d.Message, d.TraceID)
 	switch d.Code {
 	case "order":
@@ -151,12 +162,20 @@ func (a *API) refusal(resp *http.Response, path string, data []byte) error {
 			Hint("the token needs scope %s: stella auth login --force --scope %s", keyring.ScopeManage, keyring.ScopeManage)
 	case "unavailable":
 		return fault.Errorf(fault.Transient, "%s", text).Hint("see which state it is in: stella auth rotate status")
+	case "provider": // it refuses the Authority; nobody here can change that
+		return fault.Errorf(fault.Config, "%s", text).Hint("the Authority's log has what to do under this trace id")
+	case "untrusted":
+		return fault.Errorf(fault.Trust, "%s", text)
 	}
 	return fault.Errorf(fault.Unclassified, "the Authority answered %s: %s", resp.Status, text)
 }
 
-// maxText bounds a text of the Authority, in runes.
-const maxText = 2000
+// maxText bounds a text of the Authority, in runes, and maxHints how many
+// hints of it are shown.
+const (
+	maxText  = 2000
+	maxHints = 5
+)
 
 // flat makes a text of the Authority one line that is safe to show: a newline
 // in it must not begin a line that looks like one of our own.

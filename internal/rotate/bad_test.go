@@ -10,6 +10,7 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -110,6 +111,7 @@ func problem(status int, code string) func(http.ResponseWriter) {
 		w.WriteHeader(status)
 		_ = json.NewEncoder(w).Encode(keyring.Problem{Error: keyring.ProblemDetail{
 			Code: code, Message: "what the server says", TraceID: "T", Earliest: time.Unix(1e9, 0), Next: "stella next", Lagging: []string{"edge"},
+			Hints: []string{"the server's\nhint: it is one line", "h2", "h3", "h4", "h5", "h6"},
 		}})
 	}
 }
@@ -154,6 +156,8 @@ var answers = []struct {
 	{"400 of the API", problem(400, "invalid"), fault.Input, ""},
 	{"409 of the API", problem(409, "order"), fault.Order, "next: stella next"},
 	{"412 of the API", problem(412, "conflict"), fault.Order, "rotate status"},
+	{"502 of the API, a provider", problem(502, "provider"), fault.Config, "the Authority's log has what to do under this trace id\nthe server's hint: it is one line\nh2"},
+	{"502 of the API, nothing to believe", problem(502, "untrusted"), fault.Trust, "the server's hint: it is one line\nh2\nh3\nh4\nh5"},
 	{"a code that is not known", problem(418, "teapot"), fault.Unclassified, ""},
 	{"418 without a word", body(418, ""), fault.Unclassified, ""},
 }
@@ -183,6 +187,9 @@ func TestBadAnswers(t *testing.T) {
 				}
 				if hints := strings.Join(fault.HintsOf(err), "\n"); !strings.Contains(hints, tc.hint) {
 					t.Errorf("the hints are %q", hints)
+				}
+				if hints := fault.HintsOf(err); slices.Contains(hints, "h6") {
+					t.Errorf("too many hints: %q", hints)
 				}
 				if method == http.MethodPost && len(f.changes) != 1 {
 					t.Errorf("the change was sent %d times", len(f.changes))

@@ -59,32 +59,46 @@ func notYet(r *keyring.Report, target string) error {
 		return e.Hint("earliest time: %s", s.NotBefore.UTC().Format(time.RFC3339)).Hint("next: stella auth rotate advance --wait")
 	}
 	e := fault.Errorf(fault.Partial, "key %s is published and scheduled, but may not sign: %s", target, flat(s.Blocked))
+	young := false
 	for _, v := range blocking(r, target) {
-		if v.Required {
+		if !v.broken {
+			young = true
+		} else if v.Required {
 			e.Hint("repair %s, or take it out of signing.vantagePoints of the Authority and send that SIGHUP", flat(v.Name))
 		} else {
 			e.Hint("repair %s, or if it is gone: stella auth rotate forget %s", flat(v.Name), flat(v.Name))
 		}
 	}
+	if young {
+		e.Hint("look again: %s", keyring.LookAgain)
+	}
 	return e.Hint("next: stella auth rotate advance --wait")
+}
+
+// block is a vantage point that keeps a key from signing.
+type block struct {
+	keyring.Vantage
+	broken bool // not only looked at too early
 }
 
 // blocking lists the vantage points that keep kid from signing for longer than
 // time alone explains.
-func blocking(r *keyring.Report, kid string) []keyring.Vantage {
+func blocking(r *keyring.Report, kid string) []block {
 	ring := ringOf(r)
 	k := ring.Standby()
 	if k == nil || k.KID != kid {
 		return nil
 	}
-	stuck := map[string]bool{}
+	stuck := map[string]keyring.Lag{}
 	for _, l := range ring.Lagging(k, r.Vantage, r.Now) {
-		stuck[l.Name] = l.Until.IsZero()
+		if l.Until.IsZero() {
+			stuck[l.Name] = l
+		}
 	}
-	var out []keyring.Vantage
+	var out []block
 	for _, v := range r.Vantage {
-		if stuck[v.Name] {
-			out = append(out, v)
+		if l, ok := stuck[v.Name]; ok {
+			out = append(out, block{v, l.Broken})
 		}
 	}
 	return out

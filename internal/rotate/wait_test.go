@@ -177,6 +177,24 @@ func TestPlanBlocked(t *testing.T) {
 	}
 }
 
+// TestNotYetLookAgain: a place that was looked at in the second of the
+// publication is not called broken.
+func TestNotYetLookAgain(t *testing.T) {
+	f := newFake(t)
+	r := f.report
+	r.Policy = keyring.Policy{CacheLifetime: keyring.Seconds(time.Minute), SignLease: keyring.Seconds(time.Second)}
+	r.Keys[1].PublishedAt = r.Now
+	r.Steps[0].Blocked = "it did not serve it"
+	for looked, repair := range map[time.Duration]bool{0: false, 61 * time.Second: false, 62 * time.Second: true} {
+		r.Vantage = []keyring.Vantage{{Name: "edge", Required: true, LastSeen: r.Now.Add(looked)}}
+		r.Steps[0].NotBefore = r.Now
+		hints := strings.Join(fault.HintsOf(notYet(&r, "new")), "|")
+		if strings.Contains(hints, "repair edge") != repair || strings.Contains(hints, "look again: stella auth rotate advance") == repair {
+			t.Errorf("looked %s later: %s", looked, hints)
+		}
+	}
+}
+
 // TestNoForgedLines: what the Authority says stays on its line.
 func TestNoForgedLines(t *testing.T) {
 	f := newFake(t)
