@@ -37,7 +37,7 @@ func TestKeysInAnHSM(t *testing.T) {
 				return err != nil
 			},
 			given: func() string {
-				ref, _, err := other.Make(t.Context(), "theirs")
+				ref, err := other.Make(t.Context(), "theirs")
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -33,22 +33,31 @@ const orphanAge = time.Hour
 // the expected version, fault kinds Input and NotFound for a bad request.
 // After any other error the change may or may not have been recorded.
 func (k *Keyring) Change(ctx context.Context, c Change) (*Outcome, error) {
+	if c.Action == Stage && k.o.NewKeys != "" {
+		k.making.Lock()
+		defer k.making.Unlock()
+	}
+	if c.Action == Taint {
+		ctx = context.WithoutCancel(ctx) // an emergency is not dropped when its caller goes
+	}
 	var key *newKey
 	for try := 0; ; try++ {
-		if c.Action == Stage && (key == nil || key.made) {
-			var err error
+		var err error
+		if c.Action == Stage && key == nil {
 			if key, err = k.newKey(ctx, c); err != nil {
 				return nil, err
 			}
 		}
 		proved := ""
 		if needsProof(c.Action) {
-			var err error
 			if proved, err = k.prove(ctx, &c); err != nil {
 				return nil, err
 			}
 		}
 		out, err := k.try(ctx, c, key, proved)
+		if err == nil && key != nil && key.slot != 0 {
+			k.settled(ctx, key.slot)
+		}
 		if !errors.Is(err, errRaced) || try == maxTries {
 			return out, err
 		}
@@ -99,15 +108,11 @@ func (k *Keyring) try(ctx context.Context, c Change, key *newKey, proved string)
 }
 
 // unused refuses a kid or a key that was ever used, also one that the state
-// no longer carries along. A key that a provider made for another replica is
-// no mistake: this one gets the next.
+// no longer carries along.
 func (k *Keyring) unused(key *newKey) error {
 	thumb, err := key.JWK.Thumbprint()
 	if err != nil {
 		return fmt.Errorf("naming key: %w", err)
-	}
-	if _, ok := k.used[thumb]; ok && key.made && key.next != k.count+1 {
-		return errRaced // another call took it just now
 	}
 	for _, name := range []string{key.KID, thumb} {
 		if kid, ok := k.used[name]; ok {
@@ -197,7 +202,7 @@ func (k *Keyring) create(ctx context.Context) error {
 		return err
 	}
 	c := Change{Request: Request{Action: Init}, Operator: "configuration", policy: &k.o.Policy}
-	for n := range 2 {
+	for n := range firstSlots {
 		key, err := k.firstKey(ctx, n+1)
 		if err != nil {
 			return err
@@ -210,7 +215,13 @@ func (k *Keyring) create(ctx context.Context) error {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.commit(ctx, c, out)
+	if err := k.commit(ctx, c, out); err != nil {
+		return err
+	}
+	if k.o.NewKeys != "" {
+		k.settled(ctx, 1, 2)
+	}
+	return nil
 }
 
 // storeSeal makes the key that signs the history, if there is none.

@@ -2,6 +2,7 @@ package keyring
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -170,6 +171,28 @@ func (s *Dir) Keys(context.Context) ([]StoredKey, error) {
 		keys = append(keys, StoredKey{Name: base, Stored: info.ModTime()})
 	}
 	return keys, nil
+}
+
+func intentName(replica string, slot int) string {
+	sum := sha256.Sum256([]byte(replica))
+	return fmt.Sprintf("making-%x-%d", sum[:8], slot)
+}
+
+// Intent implements Store.
+func (s *Dir) Intent(_ context.Context, replica string, slot int) (string, error) {
+	data, err := s.d.Read(intentName(replica, slot), secret.MaxBytes)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	return strings.TrimSpace(string(data)), err
+}
+
+// SetIntent implements Store.
+func (s *Dir) SetIntent(_ context.Context, replica string, slot int, name string) error {
+	if name == "" {
+		return s.d.Remove(intentName(replica, slot))
+	}
+	return s.d.Write(intentName(replica, slot), []byte(name+"\n"), 0o600)
 }
 
 // DestroyKey implements Store.

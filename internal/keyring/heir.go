@@ -15,6 +15,14 @@ import (
 // there is no hurry that wants it.
 func (k *Keyring) prove(ctx context.Context, c *Change) (proved string, err error) {
 	ring := k.Ring()
+	trials := map[string]*opening{}
+	if c.Action == Taint { // all at once, for there may be no time
+		for i := range ring.Keys {
+			if key := &ring.Keys[i]; key.State == Published && scheme(key.Private) != "" {
+				trials[key.KID] = k.begin(key.Private)
+			}
+		}
+	}
 	for {
 		out, err := ring.Apply(*c, k.o.Now())
 		if err != nil {
@@ -24,7 +32,7 @@ func (k *Keyring) prove(ctx context.Context, c *Change) (proved string, err erro
 		if heir == nil || sameKey(ring.Active(), heir) {
 			return "", nil
 		}
-		if err = k.tryOut(ctx, heir); err == nil {
+		if err = k.tryOut(ctx, heir, trials[heir.KID]); err == nil {
 			return heir.KID, nil
 		}
 		if ctx.Err() != nil {
@@ -40,13 +48,17 @@ func (k *Keyring) prove(ctx context.Context, c *Change) (proved string, err erro
 	}
 }
 
-func (k *Keyring) tryOut(ctx context.Context, key *Key) error {
+// tryOut proves that a key signs, by the trial that has begun if there is one.
+func (k *Keyring) tryOut(ctx context.Context, key *Key, trial *opening) error {
 	if scheme(key.Private) != "" {
-		if _, err := k.openNow(ctx, key.Private); err != nil {
+		if trial == nil {
+			trial = k.begin(key.Private)
+		}
+		if _, err := trial.wait(ctx); err != nil {
 			return err
 		}
 	}
-	_, err := k.signer(ctx, key)
+	_, _, err := k.signer(ctx, key)
 	return err
 }
 

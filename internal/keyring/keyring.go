@@ -58,10 +58,10 @@ type Keyring struct {
 
 	ring   *Ring             // after the last record of chain
 	used   map[string]string // every kid ever used, and every key's thumbprint: what it was
-	count  int               // how many keys the provider of new keys made for this replica
 	remote map[string]string // references of live keys that a provider made for us: their kid
 	over   map[string]*over  // those that have ended and are not destroyed, by reference
 	brake  brake
+	making sync.Mutex    // one stage at a time has a key made
 	kick   chan struct{} // wakes reap
 
 	openings openings
@@ -74,6 +74,7 @@ type Keyring struct {
 type view struct {
 	ring    *Ring
 	signer  *jose.Signer
+	remote  *remoteSigner // behind signer, if the key is at a provider
 	signErr error
 }
 
@@ -199,40 +200,43 @@ func (k *Keyring) accept(rec ledger.Record) error {
 func (k *Keyring) show(ctx context.Context, ring *Ring) {
 	v := &view{ring: ring}
 	if old := k.view.Load(); old != nil && old.signErr == nil && sameKey(old.ring.Active(), ring.Active()) {
-		v.signer = old.signer
+		v.signer, v.remote = old.signer, old.remote
 	} else {
-		v.signer, v.signErr = k.signer(ctx, ring.Active())
+		v.signer, v.remote, v.signErr = k.signer(ctx, ring.Active())
 	}
 	k.view.Store(v)
 }
 
 func sameKey(a, b *Key) bool { return a != nil && b != nil && a.KID == b.KID }
 
-func (k *Keyring) signer(ctx context.Context, active *Key) (*jose.Signer, error) {
+func (k *Keyring) signer(ctx context.Context, active *Key) (*jose.Signer, *remoteSigner, error) {
 	if active == nil {
-		return nil, ErrNoActive
+		return nil, nil, ErrNoActive
 	}
 	key, err := k.open(ctx, active.Private)
 	if err != nil {
-		return nil, fmt.Errorf("reading private key %q: %w", active.KID, err)
+		return nil, nil, fmt.Errorf("reading private key %q: %w", active.KID, err)
 	}
 	s, err := jose.NewSigner(key, active.Alg, active.KID)
 	if err != nil {
-		return nil, fmt.Errorf("using private key %q: %w", active.KID, err)
+		return nil, nil, fmt.Errorf("using private key %q: %w", active.KID, err)
 	}
 	if !sameThumbprint(s.Key(), active.JWK) {
-		return nil, fault.Errorf(fault.Trust, "private key %q does not match the published key of that kid", active.KID)
+		return nil, nil, fault.Errorf(fault.Trust, "private key %q does not match the published key of that kid", active.KID)
 	}
-	return s, nil
+	remote, _ := key.(*remoteSigner)
+	return s, remote, nil
 }
 
 // Follow refreshes every interval until ctx ends, and has ended keys destroyed
 // at their providers. An outage of the store is
 // logged once when it begins and once when it ends.
 func (k *Keyring) Follow(ctx context.Context, interval time.Duration) {
-	var wg sync.WaitGroup
-	wg.Go(func() { k.reap(ctx) })
-	defer wg.Wait()
+	if len(k.o.Providers) > 0 {
+		var wg sync.WaitGroup
+		wg.Go(func() { k.reap(ctx) })
+		defer wg.Wait()
+	}
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	failing := false

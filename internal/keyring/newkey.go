@@ -2,9 +2,10 @@ package keyring
 
 import (
 	"context"
-	"crypto/sha256"
+	"crypto/rand"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -16,8 +17,7 @@ import (
 type newKey struct {
 	Key
 	pkcs8 []byte // to be stored first; nil for a key at a provider
-	made  bool   // by a provider, as this replica's next-th
-	next  int
+	slot  int    // of the intent under which a provider made it; 0: none did
 }
 
 // newKey makes or finds the key of a stage. It is called without the lock,
@@ -34,8 +34,7 @@ func (k *Keyring) newKey(ctx context.Context, c Change) (*newKey, error) {
 		key, err := k.takenIn(ctx, c.Reference, c.NewKID)
 		return &newKey{Key: key}, err
 	case c.Material == nil && k.o.NewKeys != "" && !c.DryRun:
-		key, next, err := k.remoteKey(ctx, c.NewKID)
-		return &newKey{Key: key, made: true, next: next}, err
+		return k.remoteKey(ctx, c)
 	}
 	pkcs8 := c.Material
 	if pkcs8 == nil {
@@ -94,25 +93,39 @@ func (k *Keyring) schemes() string {
 	return strings.Join(slices.Sorted(maps.Keys(k.o.Providers)), ", ")
 }
 
-// maxNames is how many names are tried for one key. Other than the first are
-// needed only where a key of that name is an old one: of a history that was
-// rolled back, or of one that this is a copy of.
-const maxNames = 4
+// firstSlots is how many keys a new history begins with: one that signs and one
+// that stands by.
+const firstSlots = 2
 
-// remoteKey has the provider of new keys make the next one. A key that was made
-// for a stage that was cut short is found by its name, so none is left behind.
-func (k *Keyring) remoteKey(ctx context.Context, kid string) (key Key, next int, err error) {
-	k.mu.Lock()
-	err = k.brake.check(k.o.Now())
-	if err == nil {
-		err = k.refresh(ctx)
+// remoteKey has the provider of new keys make one for a stage that would be
+// allowed. It is called by one caller at a time.
+func (k *Keyring) remoteKey(ctx context.Context, c Change) (*newKey, error) {
+	rehearsal := c
+	placeholder, err := newMaterial()
+	if err != nil {
+		return nil, err
 	}
-	next = k.count + 1
-	k.mu.Unlock()
-	if err == nil {
-		key, err = k.makeRemote(ctx, next, kid)
+	key, err := describeFile(placeholder, c.NewKID, k.o.Now())
+	if err != nil {
+		return nil, err
 	}
-	return key, next, err
+	rehearsal.keys, rehearsal.DryRun = []Key{key}, true
+	if _, err := k.try(ctx, rehearsal, &newKey{Key: key}, ""); err != nil {
+		return nil, err
+	}
+	slot := 1
+	for n := range firstSlots {
+		name, err := k.store.Intent(ctx, k.o.Replica, n+1)
+		if err != nil {
+			return nil, fmt.Errorf("looking for a key that was cut short: %w", err)
+		}
+		if name != "" {
+			slot = n + 1
+			break
+		}
+	}
+	key, err = k.makeRemote(ctx, slot, c.NewKID)
+	return &newKey{Key: key, slot: slot}, err
 }
 
 // ownNames is how the names of all keys begin that providers make for this
@@ -128,41 +141,84 @@ func (k *Keyring) ownNames(ctx context.Context) (string, error) {
 	return "stella-" + id + "-", err
 }
 
-// makeRemote has the n-th key made for this replica. The making is not cut
-// short when the caller goes: half made, it could be lost.
-func (k *Keyring) makeRemote(ctx context.Context, n int, kid string) (Key, error) {
-	p, err := k.provider(k.o.NewKeys)
+// maxNames bounds how many names are tried for one key.
+const maxNames = 3
+
+// makeRemote has a key made. Its name is random and is stored before: a stage
+// that is cut short finds the key again by it, so none is left behind, and a copy
+// of this history or an older one of it does not find this key. The making is
+// not cut short when the caller goes: half made, it could be lost.
+func (k *Keyring) makeRemote(ctx context.Context, slot int, kid string) (key Key, err error) {
+	k.mu.Lock()
+	err = k.brake.check(k.o.Now())
+	k.mu.Unlock()
 	if err != nil {
 		return Key{}, err
 	}
-	own, err := k.ownNames(ctx)
+	defer func() { k.braked(err) }()
+	p, err := k.provider(k.o.NewKeys)
 	if err != nil {
 		return Key{}, err
 	}
 	making, cancel := context.WithTimeout(context.WithoutCancel(ctx), makeWithin)
 	defer cancel()
-	replica := sha256.Sum256([]byte(k.o.Replica))
-	name := fmt.Sprintf("%s%x-%d", own, replica[:4], n)
-	for again := range maxNames {
-		full := name
-		if again > 0 {
-			full = fmt.Sprintf("%s-%d", name, again)
-		}
-		ref, made, err := p.Make(making, full)
+	for range maxNames {
+		name, err := k.intend(making, slot)
 		if err != nil {
-			err = fmt.Errorf("having a key made by %s: %w", k.o.NewKeys, ofProvider(making, err))
-			k.braked(err)
 			return Key{}, err
 		}
-		if k.o.Now().Sub(made) > orphanAge {
-			continue
+		ref, err := p.Make(making, name)
+		if err = ofProvider(making, err); err == nil {
+			key, err = k.describeRemote(making, ref, kid)
 		}
-		k.braked(nil)
-		return k.describeRemote(making, ref, kid)
+		if err == nil && !k.isUsed(key) {
+			return key, nil
+		}
+		if err != nil && fault.KindOf(err) != fault.Order {
+			return Key{}, fmt.Errorf("having a key made by %s: %w", k.o.NewKeys, err)
+		}
+		// The key of that name was recorded before, or has ended since.
+		if err := k.store.SetIntent(making, k.o.Replica, slot, ""); err != nil {
+			return Key{}, fmt.Errorf("forgetting key %s: %w", name, err)
+		}
 	}
-	err = &ProviderError{fault.Errorf(fault.Config, "there are keys named %s, %s-1 and so on that are older than %s, or its clock is off by more than that", name, name, orphanAge)}
-	k.braked(err)
-	return Key{}, err
+	return Key{}, &ProviderError{fault.Errorf(fault.Config, "of %d new names each named a key that cannot be used", maxNames)}
+}
+
+// intend returns the name that is stored in the slot, or stores a new one.
+func (k *Keyring) intend(ctx context.Context, slot int) (string, error) {
+	own, err := k.ownNames(ctx)
+	if err != nil {
+		return "", err
+	}
+	name, err := k.store.Intent(ctx, k.o.Replica, slot)
+	if err == nil && !(strings.HasPrefix(name, own) && namePattern.MatchString(name)) {
+		name = own + strings.ToLower(rand.Text()[:16])
+		err = k.store.SetIntent(ctx, k.o.Replica, slot, name)
+	}
+	if err != nil {
+		return "", fmt.Errorf("noting the key that is to be made: %w", err)
+	}
+	return name, nil
+}
+
+var namePattern = regexp.MustCompile(`^stella-[0-9a-f]{12}-[a-z2-7]{16}$`)
+
+// settled forgets the intents of keys that are recorded. One that is not
+// forgotten is noticed by the next stage, for its key is in use.
+func (k *Keyring) settled(ctx context.Context, slots ...int) {
+	for _, slot := range slots {
+		if err := k.store.SetIntent(context.WithoutCancel(ctx), k.o.Replica, slot, ""); err != nil {
+			k.o.Log.WarnContext(ctx, "forgetting that a key was to be made", "err", err)
+		}
+	}
+}
+
+func (k *Keyring) isUsed(key Key) bool {
+	thumb, err := key.JWK.Thumbprint()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return err != nil || k.used[thumb] != ""
 }
 
 func (k *Keyring) describeRemote(ctx context.Context, ref, kid string) (Key, error) {

@@ -29,6 +29,7 @@ type opening struct {
 	err   error
 	ended time.Time
 	last  *remoteSigner // what an attempt before this one has opened
+	was   error         // what it failed with
 }
 
 func (o *opening) running() bool {
@@ -43,9 +44,12 @@ func (o *opening) running() bool {
 // errOpening says that the first attempt is under way.
 var errOpening = &ProviderError{fault.Errorf(fault.Transient, "the key is being opened")}
 
-// openAgain is how long after a failed attempt a key that signs nothing now is
-// tried again.
-const openAgain = 30 * time.Second
+// A key that signs nothing now is tried again so long after a failed attempt,
+// and after a good one.
+const (
+	openAgain  = 30 * time.Second
+	openRepeat = 10 * time.Minute
+)
 
 // begin starts an attempt to open a key, or finds the one under way.
 func (k *Keyring) begin(ref string) *opening {
@@ -57,8 +61,8 @@ func (k *Keyring) begin(ref string) *opening {
 	}
 	o := &opening{done: make(chan struct{})}
 	if before != nil {
-		if o.last = before.key; o.last == nil {
-			o.last = before.last
+		if o.was = before.err; before.err == nil {
+			o.last = before.key
 		}
 	}
 	k.openings.byRef[ref] = o
@@ -66,7 +70,7 @@ func (k *Keyring) begin(ref string) *opening {
 		ctx, cancel := context.WithTimeout(context.Background(), openWithin)
 		defer cancel()
 		o.key, o.err = k.fetch(ctx, ref)
-		o.ended = time.Now()
+		o.ended = k.o.Now()
 		close(o.done)
 		k.tellOpening(ref, before, o.err)
 		k.reshow()
@@ -91,17 +95,22 @@ func (k *Keyring) opened(ref string) (*remoteSigner, error) {
 	o := k.openings.byRef[ref]
 	k.openings.mu.Unlock()
 	switch {
-	case o == nil || o.running() && o.last == nil:
-		return nil, errOpening
-	case o.running():
+	case o != nil && o.running() && o.was != nil:
+		return nil, o.was
+	case o != nil && o.running() && o.last != nil:
 		return o.last, nil
+	case o == nil || o.running():
+		return nil, errOpening
 	}
 	return o.key, o.err
 }
 
 // openNow opens a key as it is now and waits for it.
 func (k *Keyring) openNow(ctx context.Context, ref string) (*remoteSigner, error) {
-	o := k.begin(ref)
+	return k.begin(ref).wait(ctx)
+}
+
+func (o *opening) wait(ctx context.Context) (*remoteSigner, error) {
 	select {
 	case <-o.done:
 		return o.key, o.err
@@ -145,7 +154,7 @@ func (k *Keyring) warm(ring *Ring) {
 		k.openings.mu.Lock()
 		o := k.openings.byRef[key.Private]
 		k.openings.mu.Unlock()
-		if o == nil || !o.running() && o.err != nil && (key.State == Active || time.Since(o.ended) > openAgain) {
+		if o == nil || !o.running() && k.again(key.State, o) {
 			k.begin(key.Private)
 		}
 	}
@@ -156,6 +165,17 @@ func (k *Keyring) warm(ring *Ring) {
 			delete(k.openings.byRef, ref)
 		}
 	}
+}
+
+// again reports whether a key is due to be opened once more.
+func (k *Keyring) again(state State, o *opening) bool {
+	switch {
+	case o.err != nil && state == Active:
+		return k.view.Load().signErr != nil
+	case o.err != nil:
+		return k.o.Now().Sub(o.ended) > openAgain
+	}
+	return state == Published && k.o.Now().Sub(o.ended) > openRepeat
 }
 
 // reshow lets the active key sign once it is open.
@@ -186,25 +206,32 @@ func (k *Keyring) CannotSign() error {
 	if _, err := k.Signer(); err != nil {
 		return err
 	}
-	if active := k.Ring().Active(); active != nil && scheme(active.Private) != "" {
-		if s, err := k.opened(active.Private); err == nil {
-			return s.trouble()
-		}
+	if v := k.view.Load(); v.remote != nil {
+		return v.remote.trouble()
 	}
 	return nil
+}
+
+// KeptOutside reports whether the active key is at a provider.
+func (k *Keyring) KeptOutside() bool {
+	active := k.Ring().Active()
+	return active != nil && scheme(active.Private) != ""
 }
 
 // Unusable lists the keys in the set whose private half this replica could not
 // use when it last tried, in the order of the ring.
 func (k *Keyring) Unusable() []KeyTrouble {
 	var all []KeyTrouble
-	ring := k.Ring()
-	for i := range ring.Keys {
-		key := &ring.Keys[i]
+	v := k.view.Load()
+	for i := range v.ring.Keys {
+		key := &v.ring.Keys[i]
 		if !key.InSet() || key.State == Tainted || scheme(key.Private) == "" {
 			continue
 		}
 		s, err := k.opened(key.Private)
+		if key.State == Active && v.remote != nil {
+			s, err = v.remote, nil
+		}
 		if err == nil {
 			err = s.trouble()
 		}

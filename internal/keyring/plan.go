@@ -53,9 +53,6 @@ func (r *Ring) planActivate(steps []Step, now time.Time, vantage []Vantage) []St
 	if r.Active() == nil {
 		vantage = nil // nobody gets a token to report looks with
 	}
-	if r.Active() == nil { // time alone decides, as in gate
-		vantage = nil
-	}
 	var blocked []Lag // by something that time alone does not cure
 	for _, l := range r.Lagging(k, vantage, now) {
 		s.NotBefore = later(s.NotBefore, l.Until)

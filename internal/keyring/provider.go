@@ -21,10 +21,10 @@ import (
 // Transient; a key that is not there is fs.ErrNotExist.
 type Provider interface {
 	// Make makes a key under a name of letters, digits and hyphens, for signing
-	// only and not extractable, and returns its reference and when it was made;
-	// if there is a key of that name, it returns that one's. The reference names
-	// this very key for as long as it exists, whatever becomes of the name.
-	Make(ctx context.Context, name string) (ref string, made time.Time, err error)
+	// only and not extractable, and returns its reference; if there is a key of
+	// that name, it returns that one's. The reference names this very key for as
+	// long as it exists, whatever becomes of the name.
+	Make(ctx context.Context, name string) (ref string, err error)
 	// Adopt checks a key that an operator made and returns its reference, with
 	// whatever pins it down further. A key that was ever outside the provider, or
 	// may leave it, is refused, and so is one that signs by another algorithm.

@@ -1,6 +1,10 @@
 package keyring
 
 import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"errors"
 	"os"
 	"path/filepath"
@@ -89,14 +93,13 @@ func TestTaintFindsAnotherHeir(t *testing.T) {
 // later, is given keys of its own and never takes one that is in use elsewhere.
 func TestCopiedHistory(t *testing.T) {
 	for _, replica := range []string{"a", "b"} {
-		dir, c, s, o := remoteSite(t)
+		dir, _, s, o := remoteSite(t)
 		k := load(t, dir, o)
 		copied := filepath.Join(t.TempDir(), "copy")
 		must(t, os.CopyFS(copied, os.DirFS(dir)))
 		must(t, os.Chmod(copied, 0o700))
 		must(t, os.Chmod(filepath.Join(copied, sealName+".pem"), 0o600))
 		theirs := change(t, k, req(Stage)).Ring
-		c.add(2 * orphanAge)
 		o.Replica = replica
 		drill := load(t, copied, o)
 		ours := change(t, drill, req(Stage))
@@ -112,6 +115,121 @@ func TestCopiedHistory(t *testing.T) {
 				t.Errorf("replica %s: the copy destroyed %s of the original", replica, key.KID)
 			}
 		}
+	}
+}
+
+// TestFailuresLeaveOneKey: however often a stage fails after its key was made, it
+// is that key that the next one goes on with, and a stage that is not allowed
+// makes none.
+func TestFailuresLeaveOneKey(t *testing.T) {
+	dir, c, s, o := remoteSite(t)
+	k := load(t, dir, o)
+	other, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	must(t, err)
+	s.set(func(s *service) { s.signAs = other }) // it makes keys that cannot be used
+	for range 200 {
+		if _, err := k.Change(t.Context(), req(Stage)); err == nil {
+			t.Fatal("staged a key that cannot sign")
+		}
+		c.add(10 * time.Minute)
+	}
+	if len(s.keys) != 3 {
+		t.Errorf("%d keys are left at the service, want active, standby and one", len(s.keys))
+	}
+	s.set(func(s *service) { s.signAs = nil })
+	c.add(brakeLast)
+	change(t, load(t, dir, o), req(Stage))
+	if len(s.keys) != 3 {
+		t.Errorf("%d keys after it was cured", len(s.keys))
+	}
+	wrong := req(Stage)
+	wrong.ExpectVersion = 77
+	if _, err := k.Change(t.Context(), wrong); !errors.Is(err, ErrConflict) {
+		t.Errorf("wrong version: %v", err)
+	}
+	for err = nil; err == nil; {
+		_, err = k.Change(t.Context(), req(Stage))
+	}
+	if !errors.As(err, new(*OrderError)) || len(s.keys) != maxLive {
+		t.Errorf("%d keys at the service at the limit of %d: %v", len(s.keys), maxLive, err)
+	}
+}
+
+// TestForgottenIntent: a name whose key was recorded, and which could not be
+// forgotten then, does not get in the way of the next stage.
+func TestForgottenIntent(t *testing.T) {
+	dir, _, s, o := remoteSite(t)
+	k := load(t, dir, o)
+	first := change(t, k, req(Stage))
+	name := strings.TrimPrefix(first.Ring.Find(first.KID).Private, "mem:")
+	must(t, k.store.SetIntent(t.Context(), "a", 1, name))
+	if next := change(t, k, req(Stage)); next.KID == first.KID || len(s.keys) != 4 {
+		t.Errorf("%s after %s, %d keys", next.KID, first.KID, len(s.keys))
+	}
+	for _, odd := range []string{"not a name of ours", "stella-0123456789ab-aaaaaaaaaaaaaaaa", strings.Repeat("x", 300)} {
+		must(t, k.store.SetIntent(t.Context(), "a", 1, odd))
+		if _, err := k.Change(t.Context(), req(Stage)); err != nil {
+			t.Errorf("after the note %.20q: %v", odd, err)
+		}
+	}
+}
+
+// TestTroubleIsSeen: that the active key no longer signs, or the standby is gone,
+// is known without anybody asking for it, and however often keys were opened.
+func TestTroubleIsSeen(t *testing.T) {
+	dir, c, s, o := remoteSite(t)
+	k := load(t, dir, o)
+	settle(t, k)
+	settle(t, k)
+	if k.CannotSign() != nil || len(k.Unusable()) != 0 {
+		t.Fatalf("control: %v %v", k.CannotSign(), k.Unusable())
+	}
+	s.set(func(s *service) { s.down = fault.Errorf(fault.Transient, "no route") })
+	signer, err := k.Signer()
+	must(t, err)
+	if _, err := signer.Sign(nil, nil); err == nil {
+		t.Fatal("it signs in spite of the outage")
+	}
+	if k.CannotSign() == nil || len(k.Unusable()) != 1 {
+		t.Errorf("not seen: %v %v", k.CannotSign(), k.Unusable())
+	}
+	s.set(func(s *service) { s.down = nil })
+	if _, err := signer.Sign(nil, nil); err != nil || k.CannotSign() != nil {
+		t.Errorf("after the outage: %v %v", err, k.CannotSign())
+	}
+	standby := k.Ring().Standby()
+	s.set(func(s *service) { delete(s.keys, standby.Private) })
+	c.add(openRepeat + time.Second)
+	must(t, k.Refresh(t.Context()))
+	_, _ = k.openNow(t.Context(), standby.Private)
+	if list := k.Unusable(); len(list) != 1 || list[0].KID != standby.KID {
+		t.Errorf("a standby that is gone is not seen: %v", list)
+	}
+}
+
+// TestTaintIsNotDropped: many standbys that hang cost one wait, and a caller
+// that goes does not stop an emergency.
+func TestTaintIsNotDropped(t *testing.T) {
+	dir, c, s, o := remoteSite(t)
+	k := load(t, dir, o)
+	for range 4 {
+		change(t, k, req(Stage))
+		change(t, k, req(Publish))
+	}
+	c.mature()
+	must(t, k.Refresh(t.Context()))
+	active := k.Ring().Active().KID
+	s.set(func(s *service) { s.hang = make(chan struct{}) })
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	taint := because(Taint)
+	taint.Outage = true
+	began := time.Now()
+	if _, err := k.Change(ctx, taint); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(began); k.Ring().Find(active).State != Tainted || took > 2*openWithin {
+		t.Errorf("%s after %s", k.Ring().Find(active).State, took)
 	}
 }
 

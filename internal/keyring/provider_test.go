@@ -21,7 +21,7 @@ import (
 func remoteSite(t *testing.T) (dir string, c *clock, s *service, o Options) {
 	t.Helper()
 	dir, c = secretDir(t), newClock()
-	s, o = newService(c.now), c.options("a")
+	s, o = newService(), c.options("a")
 	o.TakeKeysIn = true
 	o.Providers, o.NewKeys = map[string]Provider{"mem": s}, "mem"
 	return dir, c, s, o
@@ -280,7 +280,7 @@ func TestTakenIn(t *testing.T) {
 	dir, c, s, o := remoteSite(t)
 	o.NewKeys = ""
 	k := load(t, dir, o)
-	ref, _, err := s.Make(t.Context(), "theirs")
+	ref, err := s.Make(t.Context(), "theirs")
 	must(t, err)
 	stage := func(ref string) Change { ch := because(Stage); ch.Reference = ref; return ch }
 	for _, bad := range []string{"mem:nobody", "else:theirs", "theirs", "history", "../history", ":", strings.Repeat("m", 3000)} {
@@ -323,7 +323,7 @@ func TestTakenIn(t *testing.T) {
 		}
 	}
 	o.TakeKeysIn = false
-	other, _, err := s.Make(t.Context(), "another")
+	other, err := s.Make(t.Context(), "another")
 	must(t, err)
 	if _, err := load(t, dir, o).Change(t.Context(), stage(other)); fault.KindOf(err) != fault.Input {
 		t.Errorf("taken in where that is off: %v", err)

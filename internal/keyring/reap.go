@@ -32,9 +32,6 @@ func (k *Keyring) remember(body *record) {
 		if scheme(key.Private) == "" || key.Given || key.State.Ended() {
 			continue
 		}
-		if _, known := k.remote[key.Private]; !known && body.Replica == k.o.Replica && scheme(key.Private) == k.o.NewKeys {
-			k.count++
-		}
 		k.remote[key.Private] = key.KID
 	}
 	for ref, kid := range k.remote {
@@ -72,6 +69,9 @@ func (k *Keyring) DestroyDue(ctx context.Context) {
 			return
 		}
 		err := k.destroy(ctx, ref)
+		if err != nil && ctx.Err() != nil {
+			return // not its fault
+		}
 		k.mu.Lock()
 		if err == nil {
 			delete(k.over, ref)

@@ -7,7 +7,6 @@ import (
 	"crypto/rand"
 	"io/fs"
 	"sync"
-	"time"
 )
 
 // service is a Provider in memory that can be made to fail.
@@ -15,18 +14,16 @@ type service struct {
 	mu     sync.Mutex
 	keys   map[string]*ecdsa.PrivateKey // by reference
 	names  map[string]string            // name: reference
-	made   map[string]time.Time
-	ended  map[string]bool // destroyed references
-	makes  int             // calls of Make
-	opens  int             // calls of Open
-	now    func() time.Time
-	signAs *ecdsa.PrivateKey // signs with this one instead
+	ended  map[string]bool              // destroyed references
+	makes  int                          // calls of Make
+	opens  int                          // calls of Open
+	signAs *ecdsa.PrivateKey            // signs with this one instead
 	down   error
 	hang   chan struct{} // makes Make and Open wait
 }
 
-func newService(now func() time.Time) *service {
-	return &service{keys: map[string]*ecdsa.PrivateKey{}, names: map[string]string{}, made: map[string]time.Time{}, ended: map[string]bool{}, now: now}
+func newService() *service {
+	return &service{keys: map[string]*ecdsa.PrivateKey{}, names: map[string]string{}, ended: map[string]bool{}}
 }
 
 func (s *service) set(do func(*service)) { s.mu.Lock(); defer s.mu.Unlock(); do(s) }
@@ -45,20 +42,20 @@ func (s *service) wait(ctx context.Context) error {
 	return down
 }
 
-func (s *service) Make(ctx context.Context, name string) (string, time.Time, error) {
+func (s *service) Make(ctx context.Context, name string) (string, error) {
 	if err := s.wait(ctx); err != nil {
-		return "", time.Time{}, err
+		return "", err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.makes++
 	if ref, ok := s.names[name]; ok {
-		return ref, s.made[ref], nil
+		return ref, nil
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	ref := "mem:" + name
-	s.keys[ref], s.names[name], s.made[ref] = key, ref, s.now()
-	return ref, s.made[ref], err
+	s.keys[ref], s.names[name] = key, ref
+	return ref, err
 }
 
 func (s *service) Adopt(ctx context.Context, ref string) (string, error) {

@@ -23,6 +23,12 @@ type Store interface {
 	Key(ctx context.Context, name string) ([]byte, error)
 	// Keys lists the private keys that are there.
 	Keys(ctx context.Context) ([]StoredKey, error)
+	// Intent is the name under which a replica was about to have a key made at a
+	// provider, and which it may not have recorded; "" when there is none. slot
+	// tells several at once apart.
+	Intent(ctx context.Context, replica string, slot int) (name string, err error)
+	// SetIntent stores it durably, over the one before; "" removes it.
+	SetIntent(ctx context.Context, replica string, slot int, name string) error
 	// DestroyKey removes a private key; a missing one is no error.
 	DestroyKey(ctx context.Context, name string) error
 }

@@ -86,7 +86,7 @@ func (a *API) change(ctx context.Context, c keyring.Change) (*keyring.Outcome, e
 		look, cancel := context.WithTimeout(ctx, a.Timeout)
 		defer cancel()
 		points, err := a.Points(look)
-		if err != nil && c.Action == keyring.Activate && !c.Force {
+		if err != nil && c.Action == keyring.Activate && !c.Force && a.Keys.Ring().Active() != nil {
 			return nil, err
 		}
 		c.Vantage = points

@@ -78,22 +78,6 @@ func TestAdoptFails(t *testing.T) {
 	}
 }
 
-// The time is that of the key, however it came by the name.
-func TestMadeAt(t *testing.T) {
-	s := start(t)
-	p := s.open(t)
-	long := time.Date(2020, 2, 3, 4, 5, 6, 789e6, time.UTC)
-	s.SetAlias(name, s.add(t, fakekms.Key{Created: long}))
-	if _, at, err := p.Make(t.Context(), name); err != nil || !at.Equal(long) {
-		t.Errorf("made at %s, want %s (%v)", at, long, err)
-	}
-	undated := `{"KeyMetadata":{"Arn":%q,"KeySpec":"ECC_NIST_P256","KeyUsage":"SIGN_VERIFY","KeyState":"Enabled","Origin":"AWS_KMS"}}`
-	s.Handle("DescribeKey", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintf(w, undated, someARN) })
-	if ref, _, err := p.Make(t.Context(), name); ref != "" || fault.KindOf(err) != fault.Trust || !strings.Contains(err.Error(), "when") {
-		t.Errorf("without a time: %q, %v", ref, err)
-	}
-}
-
 // A CreateKey that takes longer than usual is waited for: given up, it would
 // leave a key that no name leads to.
 func TestCreateKeyAnswersLate(t *testing.T) {
@@ -113,7 +97,7 @@ func TestCreateKeyAnswersLate(t *testing.T) {
 				t.Fatal(err)
 			}
 			s.After("CreateKey", func() { <-time.After(2 * impatient) })
-			ref, _, err := p.Make(t.Context(), name)
+			ref, err := p.Make(t.Context(), name)
 			if fault.KindOf(err) != c.want || (ref != "") != c.named {
 				t.Errorf("%q, %v", ref, err)
 			}

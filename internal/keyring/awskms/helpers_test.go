@@ -69,7 +69,7 @@ func (s site) open(t *testing.T) *Provider {
 
 func makeKey(t *testing.T, p *Provider, name string) string {
 	t.Helper()
-	ref, _, err := p.Make(t.Context(), name)
+	ref, err := p.Make(t.Context(), name)
 	if err != nil {
 		t.Fatalf("make %s: %v", name, err)
 	}

@@ -99,7 +99,7 @@ func TestDenied(t *testing.T) {
 		p := s.open(t)
 		ref := makeKey(t, p, "old")
 		s.Deny(action)
-		_, _, err := p.Make(t.Context(), "new")
+		_, err := p.Make(t.Context(), "new")
 		if err == nil {
 			err = sign(t.Context(), p, ref)
 		}
@@ -328,10 +328,10 @@ func TestHostileMetadata(t *testing.T) {
 		for _, action := range []string{"DescribeKey", "CreateKey"} {
 			s.Behave()
 			s.Handle(action, func(w http.ResponseWriter, _ *http.Request) {
-				fmt.Fprintf(w, `{"KeyMetadata":{"KeyId":%q,"Arn":%q,"KeySpec":"ECC_NIST_P256","KeyUsage":"SIGN_VERIFY","KeyState":"Enabled","Origin":"AWS_KMS","CreationDate":1.5E9}}`, someID, arn)
+				fmt.Fprintf(w, `{"KeyMetadata":{"KeyId":%q,"Arn":%q,"KeySpec":"ECC_NIST_P256","KeyUsage":"SIGN_VERIFY","KeyState":"Enabled","Origin":"AWS_KMS"}}`, someID, arn)
 			})
 			s.Handle("CreateAlias", func(http.ResponseWriter, *http.Request) {})
-			ref, _, err := p.Make(t.Context(), name)
+			ref, err := p.Make(t.Context(), name)
 			if arn == someARN { // control
 				if ref != someRef || err != nil {
 					t.Errorf("%s: %q, %v", action, ref, err)

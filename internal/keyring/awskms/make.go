@@ -27,83 +27,82 @@ func validName(name string) bool {
 
 func alias(name string) *string { return aws.String("alias/" + name) }
 
-// Make returns the key behind alias/NAME and its CreationDate, and makes both if
-// there is none (CreateKey, CreateAlias). Names have 1 to 128 letters, digits
-// and hyphens. A key of that name that cannot be used is refused: Order for a
-// disabled one or one that is about to be deleted, Trust for one of another
-// sort. Of kind Partial is a key that was made in vain and could not be ended:
-// trying again gives the name's key.
-func (p *Provider) Make(ctx context.Context, name string) (string, time.Time, error) {
+// Make returns the key behind alias/NAME, and makes both if there is none
+// (CreateKey, CreateAlias). Names have 1 to 128 letters, digits and hyphens. A
+// key of that name that cannot be used is refused: Order for a disabled one or
+// one that is about to be deleted, Trust for one of another sort. Of kind
+// Partial is a key that was made in vain and could not be ended: trying again
+// gives the name's key.
+func (p *Provider) Make(ctx context.Context, name string) (string, error) {
 	if !validName(name) {
-		return "", time.Time{}, fault.Errorf(fault.Input, "name of a key %.140q: use 1 to 128 letters, digits and hyphens", name)
+		return "", fault.Errorf(fault.Input, "name of a key %.140q: use 1 to 128 letters, digits and hyphens", name)
 	}
-	k, err := p.named(ctx, name)
+	arn, err := p.named(ctx, name)
 	if errors.Is(err, fs.ErrNotExist) {
-		k, err = p.create(ctx, name)
+		arn, err = p.create(ctx, name)
 	}
 	if err != nil {
-		return "", time.Time{}, fmt.Errorf("making key %s at AWS KMS: %w", name, err)
+		return "", fmt.Errorf("making key %s at AWS KMS: %w", name, err)
 	}
-	return k.arn.ref(), k.made, nil
+	return arn.ref(), nil
 }
 
 // named finds the usable key that the alias of a name points to.
-func (p *Provider) named(ctx context.Context, name string) (found, error) {
+func (p *Provider) named(ctx context.Context, name string) (keyARN, error) {
 	out, err := p.kms.DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: alias(name)})
 	if err != nil {
-		return found{}, p.failed(ctx, "DescribeKey", "looking for the name", err)
+		return "", p.failed(ctx, "DescribeKey", "looking for the name", err)
 	}
 	return p.usable(out.KeyMetadata, name)
 }
 
-func (p *Provider) create(ctx context.Context, name string) (found, error) {
+func (p *Provider) create(ctx context.Context, name string) (keyARN, error) {
 	out, err := p.kms.CreateKey(ctx, &kms.CreateKeyInput{
 		KeySpec: types.KeySpecEccNistP256, KeyUsage: types.KeyUsageTypeSignVerify,
 		Description: aws.String("Signing key " + name + " of a stella Authority, made and ended by it"),
 		Tags:        []types.Tag{{TagKey: aws.String(nameTag), TagValue: aws.String(name)}},
 	}, throttledOnly)
 	if err != nil {
-		return found{}, p.failed(ctx, "CreateKey", "creating it", err)
+		return "", p.failed(ctx, "CreateKey", "creating it", err)
 	}
 	arn, err := p.located(out.KeyMetadata)
 	if err != nil {
-		return found{}, err
+		return "", err
 	}
-	k, err := p.usable(out.KeyMetadata, name)
-	if err != nil {
-		return found{}, errors.Join(err, p.undo(ctx, arn))
+	if _, err := p.usable(out.KeyMetadata, name); err != nil {
+		return "", errors.Join(err, p.undo(ctx, arn))
 	}
 	_, err = p.kms.CreateAlias(ctx, &kms.CreateAliasInput{AliasName: alias(name), TargetKeyId: aws.String(arn.id())})
 	if err != nil {
-		return p.settle(ctx, name, k, err)
+		return p.settle(ctx, name, arn, err)
 	}
-	return k, nil
+	return arn, nil
 }
 
 // settle finds out whose the name is when it was not given to the key just made
 // as far as is known: another replica may have been first, or only the answer
 // was lost. A key made in vain is ended.
-func (p *Provider) settle(ctx context.Context, name string, made found, cause error) (found, error) {
+func (p *Provider) settle(ctx context.Context, name string, made keyARN, cause error) (keyARN, error) {
 	looking, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupWithin)
 	defer cancel()
 	holder, lookErr := p.named(looking, name)
-	if lookErr == nil && holder.arn == made.arn {
+	if lookErr == nil && holder == made {
 		// Another replica may have found the key by its name already: it stays.
 		return made, gone(ctx)
 	}
-	if err := p.undo(ctx, made.arn); err != nil {
-		return found{}, err
+	if err := p.undo(ctx, made); err != nil {
+		return "", err
 	}
 	raced, missing := is[*types.AlreadyExistsException](cause), errors.Is(lookErr, fs.ErrNotExist)
 	switch {
 	case lookErr == nil:
 		return holder, gone(ctx)
 	case raced && missing, is[*types.NotFoundException](cause):
-		return found{}, fault.Errorf(fault.Transient, "AWS KMS does not show everywhere yet what was just made; try again")
+		return "", fault.Errorf(fault.Transient, "AWS KMS does not show everywhere yet what was just made; try again")
 	case raced:
-		return found{}, lookErr
+		return "", lookErr
 	}
-	return found{}, p.failed(ctx, "CreateAlias", "naming it", cause)
+	return "", p.failed(ctx, "CreateAlias", "naming it", cause)
 }
 
 // undo ends a key that was made in vain, even when the caller has gone. What

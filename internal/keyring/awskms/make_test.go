@@ -49,7 +49,7 @@ func TestMakeRefusesNames(t *testing.T) {
 	s := start(t)
 	p := s.open(t)
 	for _, bad := range []string{"", "a b", "a/b", "aws/x", "a_b", "é", "a\n", strings.Repeat("a", maxName+1)} {
-		if _, _, err := p.Make(t.Context(), bad); fault.KindOf(err) != fault.Input {
+		if _, err := p.Make(t.Context(), bad); fault.KindOf(err) != fault.Input {
 			t.Errorf("%.20q: %v", bad, err)
 		}
 	}
@@ -97,7 +97,7 @@ func TestLostRaceDirty(t *testing.T) {
 	winner := s.add(t, fakekms.Key{})
 	s.Before("CreateAlias", func() { s.SetAlias(name, winner) })
 	s.Deny("ScheduleKeyDeletion")
-	_, _, err := p.Make(t.Context(), name)
+	_, err := p.Make(t.Context(), name)
 	loser := s.Keys()[1]
 	if fault.KindOf(err) != fault.Partial || !strings.Contains(strings.Join(fault.HintsOf(err), "\n"), "--key-id "+loser.ARN) || loser.State != "Disabled" {
 		t.Errorf("%v, %v, loser %s", err, fault.HintsOf(err), loser.State)
@@ -123,7 +123,7 @@ func TestCreateAliasFails(t *testing.T) {
 			s := start(t)
 			p := s.open(t)
 			s.Fail("CreateAlias", -1, c.failure)
-			if _, _, err := p.Make(t.Context(), name); fault.KindOf(err) != c.want || errors.Is(err, fs.ErrNotExist) {
+			if _, err := p.Make(t.Context(), name); fault.KindOf(err) != c.want || errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("%v: %v, want %v", err, fault.KindOf(err), c.want)
 			}
 			if keys := s.Keys(); len(keys) != 1 || keys[0].State != "PendingDeletion" || s.Alias(name) != "" {
@@ -155,7 +155,7 @@ func TestCreateKeyAnswerLost(t *testing.T) {
 	s := start(t)
 	p := s.open(t)
 	s.Lose("CreateKey", 1)
-	if _, _, err := p.Make(t.Context(), name); fault.KindOf(err) != fault.Transient {
+	if _, err := p.Make(t.Context(), name); fault.KindOf(err) != fault.Transient {
 		t.Errorf("%v", err)
 	}
 	if n := s.Calls("CreateKey"); n != 1 {
@@ -175,7 +175,7 @@ func TestCallerGoes(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	s.Hang("CreateAlias")
 	s.Before("CreateAlias", cancel)
-	if _, _, err := p.Make(ctx, name); !errors.Is(err, context.Canceled) || fault.KindOf(err) != fault.Interrupted {
+	if _, err := p.Make(ctx, name); !errors.Is(err, context.Canceled) || fault.KindOf(err) != fault.Interrupted {
 		t.Errorf("%v", err)
 	}
 	if n := s.enabled(); n != 0 || len(s.Keys()) != 1 {
@@ -205,7 +205,7 @@ func TestMakeRefusesKeys(t *testing.T) {
 	} {
 		arn := s.add(t, c.key)
 		s.SetAlias(name, arn)
-		ref, _, err := p.Make(t.Context(), name)
+		ref, err := p.Make(t.Context(), name)
 		if fault.KindOf(err) != c.want || (err == nil) != (ref == "awskms:///"+arn) {
 			t.Errorf("%s: %q, %v", what, ref, err)
 		}
@@ -265,7 +265,7 @@ func TestDestroyInPart(t *testing.T) {
 			if fault.KindOf(err) != c.err || s.Keys()[0].State != c.state {
 				t.Errorf("%v, %s", err, s.Keys()[0].State)
 			}
-			again, _, err := p.Make(t.Context(), name)
+			again, err := p.Make(t.Context(), name)
 			if c.free {
 				if err != nil || again == ref {
 					t.Errorf("the free name gives %s, %v", again, err)

@@ -2,19 +2,12 @@ package awskms
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 
 	"github.com/stella-ops/stella/internal/fault"
 )
-
-// found is a usable key and when it was made.
-type found struct {
-	arn  keyARN
-	made time.Time
-}
 
 // located reads the ARN of a key of this region.
 func (p *Provider) located(meta *types.KeyMetadata) (keyARN, error) {
@@ -28,30 +21,26 @@ func (p *Provider) located(meta *types.KeyMetadata) (keyARN, error) {
 }
 
 // usable accepts the metadata of a key that may be given out for a name.
-func (p *Provider) usable(meta *types.KeyMetadata, name string) (found, error) {
+func (p *Provider) usable(meta *types.KeyMetadata, name string) (keyARN, error) {
 	arn, err := p.located(meta)
 	if err != nil {
-		return found{}, err
+		return "", err
 	}
 	words := "alias/" + name + " is key " + string(arn) + ", which"
 	if why := unfit(meta); why != nil {
-		return found{}, fault.Errorf(fault.Trust, "%s %w", words, why)
+		return "", fault.Errorf(fault.Trust, "%s %w", words, why)
 	}
 	free := "free its name: aws kms delete-alias --alias-name alias/" + name
 	switch err := working(meta, words); {
 	case err == nil:
 	case meta.KeyState == types.KeyStateDisabled:
-		return found{}, err.Hint("use it again: aws kms enable-key --key-id %s", arn).Hint("or %s", free)
+		return "", err.Hint("use it again: aws kms enable-key --key-id %s", arn).Hint("or %s", free)
 	case ending(meta):
-		return found{}, err.Hint("%s", free)
+		return "", err.Hint("%s", free)
 	default:
-		return found{}, err
+		return "", err
 	}
-	if meta.CreationDate == nil {
-		return found{}, fault.Errorf(fault.Trust, "AWS KMS does not say when key %s was made", arn).
-			Hint("check what answers at signing.awskms.endpoint")
-	}
-	return found{arn, *meta.CreationDate}, nil
+	return arn, nil
 }
 
 // unfit says why a key is not of the sort that is used; nil if it is.

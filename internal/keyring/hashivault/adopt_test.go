@@ -5,7 +5,6 @@ import (
 	"io/fs"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stella-ops/stella/internal/fault"
 )
@@ -84,41 +83,6 @@ func TestAdoptAnotherKey(t *testing.T) {
 		wantKind(t, what, err, c.kind)
 		s.Seal(false)
 		s.Deny("")
-	}
-}
-
-// The time is that of the version that the reference names, in the engine's
-// words; an answer without one is none of the engine's.
-func TestMadeAt(t *testing.T) {
-	s, o := start(t)
-	p := open(t, o)
-	_, first, err := p.Make(t.Context(), "k")
-	if err != nil {
-		t.Fatal(err)
-	}
-	admin(t, s, "POST", "keys/k/rotate", nil)
-	if _, again, err := p.Make(t.Context(), "k"); err != nil || !again.Equal(first) {
-		t.Errorf("after a rotation it was made at %s, not %s (%v)", again, first, err)
-	}
-	for name, c := range map[string]struct {
-		value any
-		kind  fault.Kind
-	}{
-		"of long ago": {"2020-02-03T04:05:06.789012345Z", fault.None},
-		"elsewhere":   {"2020-02-03T05:05:06.789012345+01:00", fault.None},
-		"none":        {nil, fault.Trust},
-		"a number":    {1580702706, fault.Trust},
-		"a date":      {"2020-02-03", fault.Trust},
-		"empty":       {"", fault.Trust},
-	} {
-		s.Take(says(described(t, s, func(data map[string]any) {
-			data["keys"].(map[string]any)["1"].(map[string]any)["creation_time"] = c.value
-		})))
-		ref, at, err := p.Make(t.Context(), "k")
-		wantKind(t, name, err, c.kind)
-		if want := time.Date(2020, 2, 3, 4, 5, 6, 789012345, time.UTC); (err == nil) != at.Equal(want) || (err == nil) != (ref != "") {
-			t.Errorf("%s: %q made at %s", name, ref, at)
-		}
 	}
 }
 

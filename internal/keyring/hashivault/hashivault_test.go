@@ -55,7 +55,7 @@ func open(t *testing.T, o hashivault.Options) *hashivault.Provider {
 
 func made(t *testing.T, p *hashivault.Provider, name string) string {
 	t.Helper()
-	ref, _, err := p.Make(t.Context(), name)
+	ref, err := p.Make(t.Context(), name)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,6 @@ import (
 	"io/fs"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/stella-ops/stella/internal/fault"
 )
@@ -85,17 +84,6 @@ func (i *keyInfo) rightType(kind fault.Kind, name string) error {
 		return fault.Errorf(kind, "vault key %s is derived: only keys that sign as they are can be used", name)
 	}
 	return nil
-}
-
-// madeAt is when the version that ref names was made. It must be listed.
-func (i *keyInfo) madeAt(ref reference) (time.Time, error) {
-	var entry struct {
-		CreationTime *time.Time `json:"creation_time"`
-	}
-	if err := json.Unmarshal(i.Keys[strconv.Itoa(ref.version)], &entry); err != nil || entry.CreationTime == nil {
-		return time.Time{}, fault.Errorf(fault.Trust, "version %d of vault key %s has no creation time (RFC 3339)", ref.version, ref.name)
-	}
-	return *entry.CreationTime, nil
 }
 
 // parsePublic reads one entry of "keys": a SubjectPublicKeyInfo in PEM.

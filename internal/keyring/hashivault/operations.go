@@ -5,49 +5,44 @@ import (
 	"errors"
 	"io/fs"
 	"net/http"
-	"time"
 
 	"github.com/stella-ops/stella/internal/fault"
 	"github.com/stella-ops/stella/internal/keyring"
 )
 
 // Make makes version 1 of a key that signs only and cannot be exported, or
-// finds it, and returns hashivault://NAME?version=1&sha256=HEX and when that
-// version was made (transit HTTP API, "Create key" and "Read key"). The name is
-// at most 128 letters, digits, '.', '_' and '-'. A key of that name that is of
-// another type or that may be known outside of the engine is refused with kind
-// Trust, one that may not sign with Config.
-func (p *Provider) Make(ctx context.Context, name string) (string, time.Time, error) {
+// finds it, and returns hashivault://NAME?version=1&sha256=HEX (transit HTTP
+// API, "Create key" and "Read key"). The name is at most 128 letters, digits,
+// '.', '_' and '-'. A key of that name that is of another type or that may be
+// known outside of the engine is refused with kind Trust, one that may not sign
+// with Config.
+func (p *Provider) Make(ctx context.Context, name string) (string, error) {
 	if !validName(name) {
-		return "", time.Time{}, fault.Errorf(fault.Input, "key name %.140q: use 1 to %d letters, digits, dots, underscores and hyphens", name, maxName)
+		return "", fault.Errorf(fault.Input, "key name %.140q: use 1 to %d letters, digits, dots, underscores and hyphens", name, maxName)
 	}
 	// The engine leaves a key of that name as it is, so replicas may race.
 	_, err := p.call(ctx, http.MethodPost, "keys/"+name, name, map[string]any{
 		"type": keyType, "exportable": false, "allow_plaintext_backup": false,
 	})
 	if err != nil {
-		return "", time.Time{}, err
+		return "", err
 	}
 	// Older servers answer the creation without a body, so it is read.
 	info, err := p.read(ctx, name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", time.Time{}, fault.Errorf(fault.Transient, "the vault does not show key %s yet, which it just made", name)
+		return "", fault.Errorf(fault.Transient, "the vault does not show key %s yet, which it just made", name)
 	}
 	if err != nil {
-		return "", time.Time{}, err
+		return "", err
 	}
 	ref, err := p.pinned(info, reference{name: name, version: 1})
 	if err != nil {
-		return "", time.Time{}, err
+		return "", err
 	}
 	if why := info.left(); why != "" {
-		return "", time.Time{}, fault.Errorf(fault.Trust, "there is a vault key %s already, and it %s: it is not used", name, why)
+		return "", fault.Errorf(fault.Trust, "there is a vault key %s already, and it %s: it is not used", name, why)
 	}
-	made, err := info.madeAt(ref)
-	if err != nil {
-		return "", time.Time{}, err
-	}
-	return ref.String(), made, nil
+	return ref.String(), nil
 }
 
 // pinned is ref with the hash of the public half that it names, if that key may

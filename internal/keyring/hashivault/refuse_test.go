@@ -86,7 +86,7 @@ func TestEnvironment(t *testing.T) {
 		t.Error("the key does not sign")
 	}
 	o.CAFile = "" // neither the system nor SKIP_VERIFY vouches for the server
-	_, _, err := open(t, o).Make(t.Context(), "k")
+	_, err := open(t, o).Make(t.Context(), "k")
 	wantKind(t, "unknown authority", err, fault.Trust)
 }
 
@@ -134,14 +134,14 @@ func TestMakeRefuses(t *testing.T) {
 		"archived":     {exists(p256, newest(map[string]any{"min_encryption_version": 2, "min_decryption_version": 2})), fault.Config},
 	} {
 		c.before(name)
-		ref, _, err := p.Make(t.Context(), name)
+		ref, err := p.Make(t.Context(), name)
 		wantKind(t, name, err, c.kind)
 		if (ref == "") != (c.kind != fault.None) {
 			t.Errorf("%s: reference %q", name, ref)
 		}
 	}
 	for _, name := range []string{"", ".", "..", "a/b", "a..b", "-a", "a ", "a?b", "ä", strings.Repeat("a", 129)} {
-		_, _, err := p.Make(t.Context(), name)
+		_, err := p.Make(t.Context(), name)
 		wantKind(t, name, err, fault.Input)
 		if n := s.Calls("POST keys/" + name); n != 0 {
 			t.Errorf("%q was asked for", name)
@@ -166,7 +166,7 @@ func TestToken(t *testing.T) {
 	}
 	all := func(what string, kind fault.Kind) {
 		t.Helper()
-		_, _, makeErr := p.Make(t.Context(), "k2")
+		_, makeErr := p.Make(t.Context(), "k2")
 		_, openErr := p.Open(t.Context(), ref)
 		_, signErr := key.SignDigest(t.Context(), digest[:])
 		for _, err := range []error{makeErr, openErr, signErr, p.Destroy(t.Context(), ref)} {
@@ -272,7 +272,7 @@ func TestOutage(t *testing.T) {
 		}
 		_, err = p.Open(t.Context(), ref)
 		wantKind(t, name+", open", err, fault.Transient)
-		_, _, err = p.Make(t.Context(), "k2")
+		_, err = p.Make(t.Context(), "k2")
 		wantKind(t, name+", make", err, fault.Transient)
 		wantKind(t, name+", destroy", p.Destroy(t.Context(), ref), fault.Transient)
 		s.Seal(false)

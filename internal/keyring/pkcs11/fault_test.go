@@ -88,7 +88,7 @@ func TestFaultTokenGone(t *testing.T) {
 			must(t, signs(t.Context(), k)) // control
 			hsm.Delete(t, token.Label)
 			_, openErr := p.Open(t.Context(), r.String())
-			_, _, makeErr := p.Make(t.Context(), "stella-0a-1")
+			_, makeErr := p.Make(t.Context(), "stella-0a-1")
 			_, adoptErr := p.Adopt(t.Context(), r.String())
 			for what, err := range map[string]error{
 				"sign": signs(t.Context(), k), "open": openErr, "make": makeErr, "adopt": adoptErr, "destroy": p.Destroy(t.Context(), r.String()),

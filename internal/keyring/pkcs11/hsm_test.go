@@ -73,7 +73,7 @@ func started(t *testing.T) (*softhsm.HSM, softhsm.Token, *Provider, keyring.Remo
 
 func makes(t *testing.T, p *Provider, name string) string {
 	t.Helper()
-	ref, _, err := p.Make(t.Context(), name)
+	ref, err := p.Make(t.Context(), name)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,25 +4,23 @@ package pkcs11
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
-	"time"
 
 	p11 "github.com/miekg/pkcs11"
 )
 
 // Make implements keyring.Provider. The name is the CKA_LABEL of both halves,
-// 1 to 128 letters, digits and hyphens; the new key has a CKA_ID of 16 bytes
-// that says when it was made, as the token does not, by this host's clock. If
-// several hosts race, each returns a key that signs, and from then on the name
-// gives the one with the lowest CKA_ID, which is the oldest of ours; the others
-// stay in the token. A key with a CKA_ID of another form was made at the zero
-// time. A key of that name that is not EC P-256 or not for signing is an error
-// of kind Config; one that is or was extractable, of kind Trust.
-func (p *Provider) Make(ctx context.Context, name string) (string, time.Time, error) {
+// 1 to 128 letters, digits and hyphens; the new key has a random CKA_ID of 16
+// bytes. If several hosts race, each returns a key that signs, and from then on
+// the name gives the one with the lowest CKA_ID; the others stay in the token.
+// A key of that name that is not EC P-256 or not for signing is an error of kind
+// Config; one that is or was extractable, of kind Trust.
+func (p *Provider) Make(ctx context.Context, name string) (string, error) {
 	if err := checkName(name); err != nil {
-		return "", time.Time{}, err
+		return "", err
 	}
 	id, err := do(ctx, p, func(ctx context.Context, s session) ([]byte, error) {
 		// Not every token makes a key in one step for those who look meanwhile:
@@ -36,22 +34,23 @@ func (p *Provider) Make(ctx context.Context, name string) (string, time.Time, er
 		if err := ctx.Err(); err != nil { // make no key for nobody
 			return nil, err
 		}
-		if id, err = newID(time.Now()); err == nil {
-			err = s.generate(name, id)
-		}
-		if err != nil {
+		if err := s.generate(name); err != nil {
 			return nil, err
 		}
 		return s.named(name)
 	})
 	if err != nil {
-		return "", time.Time{}, fmt.Errorf("making key %q: %w", name, err)
+		return "", fmt.Errorf("making key %q: %w", name, err)
 	}
-	return reference{p.o.Token, name, id}.String(), madeAt(id), nil
+	return reference{p.o.Token, name, id}.String(), nil
 }
 
 // generate makes a pair by CKM_EC_KEY_PAIR_GEN (current mechanisms, 2.3.5).
-func (s session) generate(name string, id []byte) error {
+func (s session) generate(name string) error {
+	id := make([]byte, 16)
+	if _, err := rand.Read(id); err != nil {
+		return err
+	}
 	both := []*p11.Attribute{
 		p11.NewAttribute(p11.CKA_KEY_TYPE, p11.CKK_EC), p11.NewAttribute(p11.CKA_TOKEN, true),
 		p11.NewAttribute(p11.CKA_LABEL, name), p11.NewAttribute(p11.CKA_ID, id),

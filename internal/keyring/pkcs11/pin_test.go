@@ -21,7 +21,7 @@ func writePIN(t *testing.T, token softhsm.Token, pin string) {
 
 func refused(t *testing.T, p *Provider) {
 	t.Helper()
-	_, _, err := p.Make(t.Context(), "stella-0a-1")
+	_, err := p.Make(t.Context(), "stella-0a-1")
 	text := fmt.Sprint(err, fault.HintsOf(err))
 	if fault.KindOf(err) != fault.Config || !strings.Contains(text, "PIN") || strings.Contains(text, "8765") {
 		t.Fatalf("%v %s", fault.KindOf(err), text)
@@ -108,14 +108,14 @@ func TestWhichToken(t *testing.T) {
 	token := hsm.Token(t, "stella test", "12345678")
 	absent := token
 	absent.Label = "stella tes"
-	if _, _, err := open(t, absent).Make(t.Context(), "stella-0a-1"); fault.KindOf(err) != fault.Transient {
+	if _, err := open(t, absent).Make(t.Context(), "stella-0a-1"); fault.KindOf(err) != fault.Transient {
 		t.Errorf("no such token: %v", err)
 	}
 	p := open(t, token)
 	makes(t, p, "stella-0a-1")
 	must(t, p.Close())
 	hsm.Token(t, token.Label, token.PIN)
-	if _, _, err := open(t, token).Make(t.Context(), "stella-0a-1"); fault.KindOf(err) != fault.Config {
+	if _, err := open(t, token).Make(t.Context(), "stella-0a-1"); fault.KindOf(err) != fault.Config {
 		t.Errorf("two such tokens: %v", err)
 	}
 }

@@ -4,7 +4,6 @@ package pkcs11
 
 import (
 	"context"
-	"time"
 
 	"github.com/stella-ops/stella/internal/fault"
 	"github.com/stella-ops/stella/internal/keyring"
@@ -22,9 +21,7 @@ func without() error {
 }
 
 // Make fails as Open does.
-func (*Provider) Make(context.Context, string) (string, time.Time, error) {
-	return "", time.Time{}, without()
-}
+func (*Provider) Make(context.Context, string) (string, error) { return "", without() }
 
 // Adopt fails as the function Open does.
 func (*Provider) Adopt(context.Context, string) (string, error) { return "", without() }

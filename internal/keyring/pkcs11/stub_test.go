@@ -18,7 +18,7 @@ func TestWithout(t *testing.T) {
 		t.Errorf("%v, %v, %q", p, err, fault.HintsOf(err))
 	}
 	p = &Provider{}
-	_, _, makeErr := p.Make(t.Context(), "a")
+	_, makeErr := p.Make(t.Context(), "a")
 	_, adoptErr := p.Adopt(t.Context(), "pkcs11:id=a")
 	_, openErr := p.Open(t.Context(), "pkcs11:id=a")
 	for what, err := range map[string]error{"make": makeErr, "adopt": adoptErr, "open": openErr, "destroy": p.Destroy(t.Context(), "pkcs11:id=a")} {

@@ -2,8 +2,8 @@
 // implementation passes it, against the real thing where that runs here.
 //
 // It guarantees that what the keyring relies on was seen: a name gives one
-// key and the time when it was made, a reference goes on naming that key, what
-// it signs verifies, and a destroyed key signs nothing.
+// key, a reference goes on naming that key, what it signs verifies, and a
+// destroyed key signs nothing.
 package providertest
 
 import (
@@ -38,7 +38,7 @@ type Subject struct {
 func Run(t *testing.T, start func(t *testing.T) Subject) {
 	t.Helper()
 	for name, test := range map[string]func(*testing.T, Subject){
-		"MakeAndSign": makeAndSign, "Made": madeWhen, "Adopt": adopt, "NameGivesOneKey": nameGivesOneKey, "Race": race,
+		"MakeAndSign": makeAndSign, "Adopt": adopt, "NameGivesOneKey": nameGivesOneKey, "Race": race,
 		"Missing": missing, "Malformed": malformed, "Destroy": destroy, "Cut": cut,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, start(t)) })
@@ -47,7 +47,7 @@ func Run(t *testing.T, start func(t *testing.T) Subject) {
 
 func made(t *testing.T, s Subject, p keyring.Provider, name string) string {
 	t.Helper()
-	ref, _, err := p.Make(t.Context(), name)
+	ref, err := p.Make(t.Context(), name)
 	if err != nil {
 		t.Fatalf("make %s: %v", name, err)
 	}
@@ -96,23 +96,6 @@ func nameGivesOneKey(t *testing.T, s Subject) {
 	}
 }
 
-// madeWhen: a new key was made now, and found again it is no younger.
-func madeWhen(t *testing.T, s Subject) {
-	a, b := s.Open(t), s.Open(t)
-	_, first, err := a.Make(t.Context(), "stella-0a-1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if age := time.Since(first); age.Abs() > time.Minute {
-		t.Errorf("a new key was made at %s, %s ago", first, age)
-	}
-	for _, p := range []keyring.Provider{a, b} {
-		if _, again, err := p.Make(t.Context(), "stella-0a-1"); err != nil || !again.Equal(first) {
-			t.Errorf("found again it was made at %s, not %s (%v)", again, first, err)
-		}
-	}
-}
-
 // adopt: what Make makes may be adopted, and what that gives names the same key
 // and may be adopted in its turn.
 func adopt(t *testing.T, s Subject) {
@@ -147,7 +130,7 @@ func race(t *testing.T, s Subject) {
 	for i := range racers {
 		p := s.Open(t)
 		wg.Go(func() {
-			ref, _, err := p.Make(t.Context(), "stella-0a-1")
+			ref, err := p.Make(t.Context(), "stella-0a-1")
 			if err != nil {
 				t.Errorf("racer %d: %v", i, err)
 			}
@@ -219,7 +202,7 @@ func destroy(t *testing.T, s Subject) {
 		}
 	}
 	signs(t, p, kept)
-	if again, _, err := p.Make(t.Context(), "stella-0a-1"); err == nil && again == ref {
+	if again, err := p.Make(t.Context(), "stella-0a-1"); err == nil && again == ref {
 		t.Error("the name of a destroyed key gives that key again")
 	}
 }
@@ -241,7 +224,7 @@ func cut(t *testing.T, s Subject) {
 		if _, err := key.SignDigest(ctx, digest[:]); err == nil {
 			t.Error("a signature was made for a caller that had gone")
 		}
-		if _, _, err := p.Make(ctx, "stella-0a-2"); err == nil {
+		if _, err := p.Make(ctx, "stella-0a-2"); err == nil {
 			t.Error("a key was made for a caller that had gone")
 		}
 		if _, err := p.Adopt(ctx, ref); err == nil {

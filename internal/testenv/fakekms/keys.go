@@ -21,13 +21,13 @@ type Key struct {
 	State       string // default Enabled
 	Description string
 	Tags        map[string]string
-	Days        int       // until deletion, when pending
-	Created     time.Time // default now
+	Days        int // until deletion, when pending
 }
 
 type stored struct {
 	Key
 	private *ecdsa.PrivateKey
+	created time.Time
 }
 
 // AddKey makes a key as k says, for which ID and ARN are chosen, and returns
@@ -48,9 +48,6 @@ func (s *Server) add(k Key) (*stored, error) {
 			*field = value
 		}
 	}
-	if k.Created.IsZero() {
-		k.Created = time.Now()
-	}
 	curve := elliptic.P256()
 	if k.Spec == "ECC_NIST_P384" {
 		curve = elliptic.P384()
@@ -61,7 +58,7 @@ func (s *Server) add(k Key) (*stored, error) {
 	}
 	k.ID = newID()
 	k.ARN = s.arn("key/" + k.ID)
-	s.keys[k.ID] = &stored{k, private}
+	s.keys[k.ID] = &stored{k, private, time.Now()}
 	s.order = append(s.order, k.ID)
 	return s.keys[k.ID], nil
 }
@@ -119,7 +116,7 @@ func (s *Server) createKey(in request) (any, *Failure) {
 
 func (s *Server) metadata(k *stored) map[string]any {
 	return map[string]any{
-		"AWSAccountId": s.o.Account, "Arn": k.ARN, "KeyId": k.ID, "CreationDate": float64(k.Created.UnixMilli()) / 1000,
+		"AWSAccountId": s.o.Account, "Arn": k.ARN, "KeyId": k.ID, "CreationDate": float64(k.created.UnixMilli()) / 1000,
 		"Enabled": k.State == "Enabled", "Description": k.Description, "KeyUsage": k.Usage, "KeyState": k.State,
 		"Origin": k.Origin, "KeyManager": "CUSTOMER", "KeySpec": k.Spec, "CustomerMasterKeySpec": k.Spec,
 		"SigningAlgorithms": []string{"ECDSA_SHA_256"}, "MultiRegion": false,
