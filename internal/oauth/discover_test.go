@@ -88,7 +88,7 @@ func TestDiscoverHostile(t *testing.T) {
 			w.Header().Set("Content-Length", "1000")
 			fmt.Fprint(w, `{"issuer"`)
 		}, fault.Transient, 4},
-		{"hangs", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, fault.Transient, 4},
+		{"hangs", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done(); panic(http.ErrAbortHandler) }, fault.Transient, 4},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			srv := httptest.NewTLSServer(tc.answer)
