@@ -52,7 +52,7 @@ type Keyring struct {
 	store Store
 	o     Options
 
-	mu    sync.Mutex // guards chain, entry, and every use of the store that writes
+	mu    sync.Mutex // guards all down to brake, and every use of the store that writes records or keys
 	chain ledger.Chain
 	seal  *jose.Signer // signs the history; read when first needed
 
@@ -61,7 +61,7 @@ type Keyring struct {
 	remote map[string]string // references of live keys that a provider made for us: their kid
 	over   map[string]*over  // those that have ended and are not destroyed, by reference
 	brake  brake
-	making sync.Mutex    // one stage at a time has a key made
+	making sync.Mutex    // one stage at a time has a key made; guards the intents in the store
 	kick   chan struct{} // wakes reap
 
 	openings openings
