@@ -49,12 +49,7 @@ func TestFaultSweepOfTheServer(t *testing.T) {
 	if raceEnabled {
 		t.Skip("system calls are swept without the race detector, by plain 'go test', which CI runs too")
 	}
-	strace, required, err := testenv.Tool("strace", "strace")
-	if required && err != nil {
-		t.Fatal(err)
-	} else if err != nil {
-		t.Skip(err)
-	}
+	strace := testenv.Need(t, "strace", "strace")
 	// Not read and write: the runtime and the sockets make them too, so that
 	// it would be chance what is hit. Package keyring sweeps those.
 	calls := map[string]int{"fsync": 4, "linkat": 2, "unlinkat": 2, "fchmod": 2}

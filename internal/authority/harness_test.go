@@ -94,6 +94,14 @@ const memory = `connectionString: memory, acceptDataLoss: true`
 // start runs a replica until the test ends or stop is called.
 func (s *site) start(name, yaml string, deps authority.Deps) *replica {
 	s.t.Helper()
+	r := s.begin(name, yaml, deps)
+	r.ready()
+	return r
+}
+
+// begin is start of a replica that may not become ready.
+func (s *site) begin(name, yaml string, deps authority.Deps) *replica {
+	s.t.Helper()
 	cfg, err := authority.ParseConfig(name+".yaml", []byte(yaml), nil)
 	if err != nil {
 		s.t.Fatal(err)
@@ -126,7 +134,6 @@ func (s *site) start(name, yaml string, deps authority.Deps) *replica {
 		}
 	}
 	s.t.Cleanup(r.stop)
-	r.ready()
 	return r
 }
 
@@ -308,10 +315,4 @@ func part(t testing.TB, token string, n int) map[string]any {
 		t.Fatal(err)
 	}
 	return m
-}
-
-func withCancel(t testing.TB) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(context.Background())
-	t.Cleanup(cancel)
-	return ctx, cancel
 }

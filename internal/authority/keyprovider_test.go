@@ -143,21 +143,7 @@ func TestProviderAwayAtStart(t *testing.T) {
 	kids := first.kids()
 	first.stop()
 	p.down(true)
-	cfg, err := authority.ParseConfig("b.yaml", []byte(s.config("b", "https://127.0.0.1:0", memory, quick+p.signing, "")), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv, err := authority.New(cfg, authority.Deps{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := srv.Listen(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	ctx, cancel := withCancel(t)
-	go func() { ended <- srv.Run(ctx) }()
-	r := &replica{t: t, srv: srv, url: srv.URL(), issuer: srv.Issuer(), http: s.ca.Client()}
+	r := s.begin("b", s.config("b", "https://127.0.0.1:0", memory, quick+p.signing, ""), authority.Deps{})
 	eventually(t, "up", func() bool { return r.do("GET", "/health", nil, nil).status == 200 })
 	if got := r.kids(); strings.Join(got, " ") != strings.Join(kids, " ") {
 		t.Errorf("key set %v, want %v", got, kids)
@@ -174,10 +160,6 @@ func TestProviderAwayAtStart(t *testing.T) {
 	}
 	p.down(false)
 	r.ready() // the Authority makes the standby active by itself
-	cancel()
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
 }
 
 // rotated stages, publishes and activates a key and returns its kid.

@@ -70,22 +70,8 @@ func TestDatabaseDownAtStart(t *testing.T) {
 	}
 	addr := db.Addr()
 	db.Stop()
-	cfg, err := authority.ParseConfig("a.yaml", []byte(s.config("a", "https://127.0.0.1:0",
-		fmt.Sprintf(`connectionString: "mongodb://%s/", commandTimeout: "00:00:01"`, addr), "", "")), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv, err := authority.New(cfg, authority.Deps{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := srv.Listen(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	ctx, cancel := withCancel(t)
-	go func() { ended <- srv.Run(ctx) }()
-	r := &replica{t: t, srv: srv, url: srv.URL(), issuer: srv.Issuer(), http: s.ca.Client()}
+	r := s.begin("a", s.config("a", "https://127.0.0.1:0",
+		fmt.Sprintf(`connectionString: "mongodb://%s/", commandTimeout: "00:00:01"`, addr), "", ""), authority.Deps{})
 	eventually(t, "up", func() bool { return r.do("GET", "/health", nil, nil).status == 200 })
 	if a := r.do("GET", "/ready", nil, nil); a.status != 503 {
 		t.Errorf("ready without a database: %d", a.status)
@@ -98,8 +84,4 @@ func TestDatabaseDownAtStart(t *testing.T) {
 	}
 	t.Cleanup(again.Stop)
 	r.ready()
-	cancel()
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
 }

@@ -2,6 +2,8 @@ package keyring
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 )
@@ -165,7 +167,7 @@ func (t *transition) taint() error {
 		k.TaintedAt = t.now
 		return nil
 	}
-	heir, unusable := t.heir()
+	heir := t.oldest(t.c.unusable)
 	if heir != nil && t.Matures(heir).After(t.clock) && t.c.Force {
 		t.warn("by force: verifiers may not know key %s until %s and may reject new tokens until then", heir.KID, stamp(t.Matures(heir)))
 	}
@@ -182,6 +184,10 @@ func (t *transition) taint() error {
 		heir = nil
 	}
 	if heir == nil && !t.c.Outage {
+		unusable := ""
+		for _, kid := range slices.Sorted(maps.Keys(t.c.unusable)) {
+			unusable += fmt.Sprintf("; key %s could not sign: %v", kid, t.c.unusable[kid])
+		}
 		return &OrderError{
 			Message: fmt.Sprintf("taint: key %s is the active one and there is no standby to take over%s", k.KID, unusable),
 			Next:    fmt.Sprintf("'stella auth rotate taint %s --outage --reason …' issues nothing until a new key is known to all verifiers", k.KID),
@@ -196,22 +202,4 @@ func (t *transition) taint() error {
 		}
 	}
 	return nil
-}
-
-// heir is the key that takes over from a tainted one: the one that has been
-// published longest of those that can sign. unusable says what is wrong with
-// the others.
-func (t *transition) heir() (heir *Key, unusable string) {
-	for i := range t.Keys {
-		k := &t.Keys[i]
-		if k.State != Published {
-			continue
-		}
-		if err := t.c.unusable[k.KID]; err != nil {
-			unusable += fmt.Sprintf("; key %s could not sign: %v", k.KID, err)
-		} else if heir == nil || k.PublishedAt.Before(heir.PublishedAt) {
-			heir = k
-		}
-	}
-	return heir, unusable
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-
-	"github.com/stella-ops/stella/internal/fault"
 )
 
 // prove asks the private half of the key that c would make active, without the
@@ -66,22 +64,18 @@ func (k *Keyring) tryOut(ctx context.Context, key *Key, trial *opening) error {
 // used now. It is an order error, which time alone does not cure.
 type CannotSignError struct {
 	*OrderError
-	KID string
 	Err error
 }
 
 // Unwrap returns the refusal and its cause.
 func (e *CannotSignError) Unwrap() []error { return []error{e.OrderError, e.Err} }
 
-// Fault gives the error its kind and hints for the command line.
-func (e *CannotSignError) Fault() *fault.Error { return e.OrderError.Fault() }
-
 func cannotSign(a Action, heir *Key, err error) error {
 	next := fmt.Sprintf("make it usable again, or take it back: stella auth rotate withdraw %s", heir.KID)
 	if heir.State == Retiring || a == Undo {
 		next = "make it usable again, or leave it; see: stella auth rotate status"
 	}
-	return &CannotSignError{&OrderError{Message: fmt.Sprintf("%s: key %s could not sign: %v", a, heir.KID, err), Next: next}, heir.KID, err}
+	return &CannotSignError{&OrderError{Message: fmt.Sprintf("%s: key %s could not sign: %v", a, heir.KID, err), Next: next}, err}
 }
 
 // needsProof reports whether a may make another key active.

@@ -187,6 +187,9 @@ func (k *Keyring) accept(rec ledger.Record) error {
 	}
 	k.chain = next
 	for _, key := range body.Ring.Keys {
+		if k.used[key.KID] != "" {
+			continue // a kid never gets another key
+		}
 		k.used[key.KID] = key.KID
 		if thumb, err := key.JWK.Thumbprint(); err == nil {
 			k.used[thumb] = key.KID

@@ -101,16 +101,12 @@ const firstSlots = 2
 // allowed. It is called by one caller at a time.
 func (k *Keyring) remoteKey(ctx context.Context, c Change) (*newKey, error) {
 	rehearsal := c
-	placeholder, err := newMaterial()
-	if err != nil {
-		return nil, err
+	rehearsal.DryRun = true
+	rehearsed, err := k.newKey(ctx, rehearsal)
+	if err == nil {
+		_, err = k.try(ctx, rehearsal, rehearsed, "")
 	}
-	key, err := describeFile(placeholder, c.NewKID, k.o.Now())
 	if err != nil {
-		return nil, err
-	}
-	rehearsal.keys, rehearsal.DryRun = []Key{key}, true
-	if _, err := k.try(ctx, rehearsal, &newKey{Key: key}, ""); err != nil {
 		return nil, err
 	}
 	slot := 1
@@ -124,7 +120,7 @@ func (k *Keyring) remoteKey(ctx context.Context, c Change) (*newKey, error) {
 			break
 		}
 	}
-	key, err = k.makeRemote(ctx, slot, c.NewKID)
+	key, err := k.makeRemote(ctx, slot, c.NewKID)
 	return &newKey{Key: key, slot: slot}, err
 }
 

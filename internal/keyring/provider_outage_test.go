@@ -21,14 +21,7 @@ func TestStartOpensOnce(t *testing.T) {
 	dir, c, s, o := remoteSite(t)
 	k := load(t, dir, o)
 	for range 8 {
-		c.mature()
-		must(t, k.Refresh(t.Context()))
-		for _, a := range []Action{Activate, Stage, Publish} {
-			change(t, k, req(a))
-		}
-		c.mature()
-		must(t, k.Refresh(t.Context()))
-		change(t, k, req(Retire))
+		rotateOnce(t, k, c)
 	}
 	s.set(func(s *service) { s.opens = 0 })
 	again := load(t, dir, o)

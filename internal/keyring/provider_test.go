@@ -51,6 +51,19 @@ func change(t *testing.T, k *Keyring, c Change) *Outcome {
 	return out
 }
 
+// rotateOnce activates the standby, makes the next and retires the old key.
+func rotateOnce(t *testing.T, k *Keyring, c *clock) {
+	t.Helper()
+	c.mature()
+	must(t, k.Refresh(t.Context()))
+	for _, a := range []Action{Activate, Stage, Publish} {
+		change(t, k, req(a))
+	}
+	c.mature()
+	must(t, k.Refresh(t.Context()))
+	change(t, k, req(Retire))
+}
+
 // TestRotationAtAProvider: no private key is in the directory, the active one
 // signs, and what is over is destroyed where it was made, nothing else.
 func TestRotationAtAProvider(t *testing.T) {
@@ -58,14 +71,7 @@ func TestRotationAtAProvider(t *testing.T) {
 	k := load(t, dir, o)
 	first := *k.Ring().Active()
 	for range 2 {
-		c.mature()
-		must(t, k.Refresh(t.Context()))
-		for _, a := range []Action{Activate, Stage, Publish} {
-			change(t, k, req(a))
-		}
-		c.mature()
-		must(t, k.Refresh(t.Context()))
-		change(t, k, req(Retire))
+		rotateOnce(t, k, c)
 		k.DestroyDue(t.Context())
 		signer, err := k.Signer()
 		if err != nil || signer.Key().KeyID != k.Ring().Active().KID {

@@ -110,15 +110,15 @@ func (r *Ring) Standby() *Key {
 	if k := r.first(func(k *Key) bool { return k.State == Published && !k.ActivateAt.IsZero() }); k != nil {
 		return k
 	}
-	return r.oldest()
+	return r.oldest(nil)
 }
 
-// oldest returns the key that has been published longest.
-func (r *Ring) oldest() *Key {
+// oldest returns the key that has been published longest, but for those named.
+func (r *Ring) oldest(except map[string]error) *Key {
 	var best *Key
 	for i := range r.Keys {
 		k := &r.Keys[i]
-		if k.State == Published && (best == nil || k.PublishedAt.Before(best.PublishedAt)) {
+		if k.State == Published && except[k.KID] == nil && (best == nil || k.PublishedAt.Before(best.PublishedAt)) {
 			best = k
 		}
 	}

@@ -73,12 +73,7 @@ func TestFaultSweep(t *testing.T) {
 	if raceEnabled {
 		t.Skip("system calls are swept without the race detector, by plain 'go test', which CI runs too")
 	}
-	strace, required, err := testenv.Tool("strace", "strace")
-	if required && err != nil {
-		t.Fatal(err)
-	} else if err != nil {
-		t.Skip(err)
-	}
+	strace := testenv.Need(t, "strace", "strace")
 	points := map[string]int{}
 	befores, afters := 0, 0
 	for _, sc := range scenarios() {

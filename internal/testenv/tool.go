@@ -12,12 +12,29 @@ import (
 // rather than the reason for a skip.
 const requireEnv = "STELLA_TEST_REQUIRE"
 
-// Tool finds a program that a test cannot do without. When it is missing,
-// required says that the test must fail instead of being skipped with err.
-func Tool(name, debianPackage string) (path string, required bool, err error) {
-	path, err = exec.LookPath(name)
+// Skipper is the part of testing.TB that Need uses.
+type Skipper interface {
+	Helper()
+	Fatal(args ...any)
+	Skip(args ...any)
+}
+
+// Need finds a program that a test cannot do without. A test without it is
+// skipped with the reason, or fails where STELLA_TEST_REQUIRE lists the program.
+func Need(t Skipper, name, debianPackage string) (path string) {
+	t.Helper()
+	path, err := exec.LookPath(name)
 	if err != nil {
-		err = fmt.Errorf("%s is not installed (Debian package %s)", name, debianPackage)
+		Missing(t, name, fmt.Errorf("%s is not installed (Debian package %s)", name, debianPackage))
 	}
-	return path, slices.Contains(strings.Split(os.Getenv(requireEnv), ","), name), err
+	return path
+}
+
+// Missing ends a test that lacks something that comes with a program.
+func Missing(t Skipper, name string, err error) {
+	t.Helper()
+	if slices.Contains(strings.Split(os.Getenv(requireEnv), ","), name) {
+		t.Fatal(err)
+	}
+	t.Skip(err)
 }

@@ -42,15 +42,10 @@ type Token struct {
 // Tokens that are to be seen must exist before the module is initialized.
 func New(t testing.TB) *HSM {
 	t.Helper()
-	util, required, err := testenv.Tool(tool, "softhsm2")
-	module := ""
-	if err == nil {
-		module, err = library(util)
-	}
-	if required && err != nil {
-		t.Fatal(err)
-	} else if err != nil {
-		t.Skip(err)
+	util := testenv.Need(t, tool, "softhsm2")
+	module, err := library(util)
+	if err != nil {
+		testenv.Missing(t, tool, err)
 	}
 	dir := t.TempDir()
 	tokens, conf := filepath.Join(dir, "tokens"), filepath.Join(dir, "softhsm2.conf")
