@@ -1,6 +1,7 @@
 // Package store says what the Authority keeps outside its keyring: clients,
-// single-use identifiers, shared secrets, counts of live tokens, and what was
-// seen at vantage points.
+// users, records of what happened (logins, grants, revocations), single-use
+// identifiers, shared secrets, counts of live tokens, and what was seen at
+// vantage points.
 //
 // It guarantees nothing by itself; every implementation (mem, mongostore)
 // guarantees what the interfaces here say, and storetest proves it on each.
@@ -37,7 +38,11 @@ type Client struct {
 	Audiences    []string
 	Tenant       string   // default tenant; may be empty
 	Tenants      []string // assigned tenants
+	Grants       []string // grant types; empty: client_credentials only
+	Introspects  []string // audiences whose tokens it may introspect
 	DPoPRequired bool
+	CertRequired bool // tokens must be bound to its TLS certificate
+	Service      bool // operators may mint tokens in its name
 	CreatedAt    time.Time
 	UpdatedAt    time.Time
 }
@@ -55,6 +60,82 @@ type Clients interface {
 	// DeleteClient removes a client; ErrNotFound when there is none. Of many
 	// concurrent calls exactly one succeeds.
 	DeleteClient(ctx context.Context, id string) error
+}
+
+// User is a person who can log in.
+type User struct {
+	Name         string // login name, normalised; unique
+	Subject      string // opaque, never used again for another person
+	DisplayName  string
+	PasswordHash string   // PHC string; empty: cannot log in by password
+	Scopes       []string // what the user may hand on to a client
+	Roles        []string
+	Tenant       string   // default tenant; may be empty
+	Tenants      []string // assigned tenants
+	Disabled     bool
+	CreatedAt    time.Time
+	UpdatedAt    time.Time
+}
+
+// Users keeps the people who can log in. Writes are durable when they return.
+type Users interface {
+	// User returns the user or ErrNotFound. The caller owns the result.
+	User(ctx context.Context, name string) (*User, error)
+	// CreateUser stores a new user; ErrExists when the name is taken. Of many
+	// concurrent calls for one name exactly one succeeds.
+	CreateUser(ctx context.Context, u *User) error
+	// ReplaceUser replaces an existing user whole, last writer wins;
+	// ErrNotFound when there is none.
+	ReplaceUser(ctx context.Context, u *User) error
+	// DeleteUser removes a user; ErrNotFound when there is none. Of many
+	// concurrent calls exactly one succeeds.
+	DeleteUser(ctx context.Context, name string) error
+}
+
+// Kind is what a Record is about. Each has a collection of its own.
+type Kind string
+
+// The kinds of records. What Data holds is said by the package that writes it.
+const (
+	DeviceCodes     Kind = "device_codes"     // device authorization requests
+	DeviceEvents    Kind = "device_events"    // what became of them: claimed, decided, redeemed, polled
+	Sessions        Kind = "sessions"         // browsers that have logged in
+	Attempts        Kind = "login_attempts"   // failed logins and lockouts
+	Grants          Kind = "grants"           // families of refresh tokens
+	Tokens          Kind = "tokens"           // refresh tokens, one record a use
+	Revocations     Kind = "revocations"      // what is refused although it has not expired
+	RevocationLists Kind = "revocation_lists" // exported bundles, by sequence
+)
+
+// Kinds lists all kinds.
+func Kinds() []Kind {
+	return []Kind{DeviceCodes, DeviceEvents, Sessions, Attempts, Grants, Tokens, Revocations, RevocationLists}
+}
+
+// Record is a document that is written once under a unique key and never
+// changed.
+type Record struct {
+	Kind  Kind
+	ID    string    // unique within its kind
+	Data  []byte    // JSON
+	Until time.Time // it may be forgotten after this; millisecond resolution
+}
+
+// Records keeps records. Writes are durable when they return.
+type Records interface {
+	// Insert writes a record; ErrExists when its ID is taken, also by one past
+	// its Until. Of many concurrent calls exactly one succeeds.
+	Insert(ctx context.Context, r Record) error
+	// Record returns a record, past its Until or not, or ErrNotFound. The
+	// caller owns the result.
+	Record(ctx context.Context, kind Kind, id string) (*Record, error)
+	// List returns all records of a kind, by ID.
+	List(ctx context.Context, kind Kind) ([]Record, error)
+	// Remove deletes a record; ErrNotFound when there is none. Of many
+	// concurrent calls exactly one succeeds.
+	Remove(ctx context.Context, kind Kind, id string) error
+	// SweepRecords removes records whose Until was before now.
+	SweepRecords(ctx context.Context, now time.Time) error
 }
 
 // Once remembers identifiers that may be used one time only.
@@ -136,6 +217,8 @@ type Vantage interface {
 // Store is all of the above behind one connection.
 type Store interface {
 	Clients
+	Users
+	Records
 	Once
 	Secrets
 	Counts

@@ -26,6 +26,8 @@ type Store struct {
 
 	mu       sync.RWMutex
 	clients  map[string]*store.Client
+	users    map[string]*store.User
+	records  map[store.Kind]map[string]store.Record
 	secrets  map[string][]byte
 	counts   map[countKey]int64
 	writers  map[string]time.Time
@@ -46,6 +48,8 @@ func New(capacity int) *Store {
 	s := &Store{
 		Now:      time.Now,
 		clients:  map[string]*store.Client{},
+		users:    map[string]*store.User{},
+		records:  map[store.Kind]map[string]store.Record{},
 		secrets:  map[string][]byte{},
 		counts:   map[countKey]int64{},
 		writers:  map[string]time.Time{},
@@ -111,6 +115,7 @@ func cloneClient(c *store.Client) *store.Client {
 	d := *c
 	d.SecretHash, d.JWKS = bytes.Clone(c.SecretHash), bytes.Clone(c.JWKS)
 	d.Scopes, d.Audiences, d.Tenants = slices.Clone(c.Scopes), slices.Clone(c.Audiences), slices.Clone(c.Tenants)
+	d.Grants, d.Introspects = slices.Clone(c.Grants), slices.Clone(c.Introspects)
 	return &d
 }
 

@@ -22,17 +22,27 @@ type clientDoc struct {
 	Audiences    []string  `bson:"audiences"`
 	Tenant       string    `bson:"tenant"`
 	Tenants      []string  `bson:"tenants"`
+	Grants       []string  `bson:"grants,omitempty"`
+	Introspects  []string  `bson:"introspects,omitempty"`
 	DPoPRequired bool      `bson:"dpop_required"`
+	CertRequired bool      `bson:"cert_required,omitempty"`
+	Service      bool      `bson:"service,omitempty"`
 	CreatedAt    time.Time `bson:"created_at"`
 	UpdatedAt    time.Time `bson:"updated_at"`
 }
 
-const clientVersion = 1
+// Version 2 brought what a client of version 1 does not have: grants,
+// introspects, cert_required and service. Both are read, 2 is written.
+const (
+	clientVersion    = 2
+	clientVersionOld = 1
+)
 
 func toDoc(c *store.Client) clientDoc {
 	return clientDoc{
 		ID: c.ID, Version: clientVersion, Name: c.Name, Method: c.Method, SecretHash: c.SecretHash, JWKS: c.JWKS,
 		Scopes: c.Scopes, Audiences: c.Audiences, Tenant: c.Tenant, Tenants: c.Tenants,
+		Grants: c.Grants, Introspects: c.Introspects, CertRequired: c.CertRequired, Service: c.Service,
 		DPoPRequired: c.DPoPRequired, CreatedAt: c.CreatedAt, UpdatedAt: c.UpdatedAt,
 	}
 }
@@ -47,12 +57,13 @@ func (s *Store) Client(ctx context.Context, id string) (*store.Client, error) {
 		return nil, store.ErrNotFound
 	case err != nil:
 		return nil, fmt.Errorf("reading client %q: %w", id, err)
-	case d.Version != clientVersion:
+	case d.Version != clientVersion && d.Version != clientVersionOld:
 		return nil, fmt.Errorf("reading client %q: document version %d, this server knows %d", id, d.Version, clientVersion)
 	}
 	return &store.Client{
 		ID: d.ID, Name: d.Name, Method: d.Method, SecretHash: d.SecretHash, JWKS: d.JWKS,
 		Scopes: d.Scopes, Audiences: d.Audiences, Tenant: d.Tenant, Tenants: d.Tenants,
+		Grants: d.Grants, Introspects: d.Introspects, CertRequired: d.CertRequired, Service: d.Service,
 		DPoPRequired: d.DPoPRequired, CreatedAt: d.CreatedAt.UTC(), UpdatedAt: d.UpdatedAt.UTC(),
 	}, nil
 }
@@ -64,24 +75,10 @@ func (s *Store) CreateClient(ctx context.Context, c *store.Client) error {
 
 // ReplaceClient implements store.Clients.
 func (s *Store) ReplaceClient(ctx context.Context, c *store.Client) error {
-	res, err := s.db.Collection(CollClients).ReplaceOne(ctx, byID(c.ID), toDoc(c))
-	if err != nil {
-		return fmt.Errorf("replacing client %q: %w", c.ID, err)
-	}
-	if res.MatchedCount == 0 {
-		return store.ErrNotFound
-	}
-	return nil
+	return s.replaceExisting(ctx, CollClients, c.ID, toDoc(c))
 }
 
 // DeleteClient implements store.Clients.
 func (s *Store) DeleteClient(ctx context.Context, id string) error {
-	res, err := s.db.Collection(CollClients).DeleteOne(ctx, byID(id))
-	if err != nil {
-		return fmt.Errorf("deleting client %q: %w", id, err)
-	}
-	if res.DeletedCount == 0 {
-		return store.ErrNotFound
-	}
-	return nil
+	return s.remove(ctx, CollClients, id)
 }

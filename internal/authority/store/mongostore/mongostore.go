@@ -29,12 +29,16 @@ import (
 // Collections of the database. Names begin with "authority_" like upstream's.
 const (
 	CollClients = "authority_clients"
+	CollUsers   = "authority_users"
 	CollOnce    = "authority_once"
 	CollSecrets = "authority_secrets"
 	CollLive    = "authority_live_counts"
 	CollWriters = "authority_live_writers"
 	CollSeen    = "authority_vantage"
 )
+
+// collRecords is the collection of a kind of records.
+func collRecords(kind store.Kind) string { return "authority_" + string(kind) }
 
 // Options of a Store.
 type Options struct {
@@ -91,9 +95,12 @@ func (s *Store) Ping(ctx context.Context) error {
 	if s.prepared {
 		return nil
 	}
-	for _, ix := range []struct{ coll, field string }{
-		{CollOnce, "until"}, {CollLive, "expiry"}, {CollSeen, "name"},
-	} {
+	type index struct{ coll, field string }
+	indexes := []index{{CollOnce, "until"}, {CollLive, "expiry"}, {CollSeen, "name"}}
+	for _, kind := range store.Kinds() {
+		indexes = append(indexes, index{collRecords(kind), "until"})
+	}
+	for _, ix := range indexes {
 		model := mongo.IndexModel{Keys: bson.D{{Key: ix.field, Value: 1}}}
 		if _, err := s.db.Collection(ix.coll).Indexes().CreateOne(ctx, model); err != nil {
 			return fmt.Errorf("making an index of %q: %w", ix.coll, err)
@@ -119,3 +126,28 @@ func (s *Store) insert(ctx context.Context, coll string, doc any) error {
 }
 
 func byID(id string) bson.D { return bson.D{{Key: "_id", Value: id}} }
+
+// replaceExisting replaces the document with that _id whole; ErrNotFound when
+// there is none.
+func (s *Store) replaceExisting(ctx context.Context, coll, id string, doc any) error {
+	res, err := s.db.Collection(coll).ReplaceOne(ctx, byID(id), doc)
+	if err != nil {
+		return fmt.Errorf("replacing %q in %q: %w", id, coll, err)
+	}
+	if res.MatchedCount == 0 {
+		return store.ErrNotFound
+	}
+	return nil
+}
+
+// remove deletes the document with that _id; ErrNotFound when there is none.
+func (s *Store) remove(ctx context.Context, coll, id string) error {
+	res, err := s.db.Collection(coll).DeleteOne(ctx, byID(id))
+	if err != nil {
+		return fmt.Errorf("deleting %q from %q: %w", id, coll, err)
+	}
+	if res.DeletedCount == 0 {
+		return store.ErrNotFound
+	}
+	return nil
+}

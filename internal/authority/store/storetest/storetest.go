@@ -27,6 +27,7 @@ const racers = 50
 func Run(t *testing.T, open func(t *testing.T) func() store.Store) {
 	t.Helper()
 	for name, test := range map[string]func(*testing.T, func() store.Store){
+		"Users": users, "UserRaces": userRaces, "Records": records, "RecordRaces": recordRaces,
 		"Clients": clients, "ClientRaces": clientRaces, "Once": once, "OnceRace": onceRace,
 		"SecretRace": secretRace, "Counts": counts, "Vantage": vantage, "VantageURL": vantageURL, "VantageRace": vantageRace,
 	} {
@@ -46,6 +47,7 @@ func client(id string) *store.Client {
 	return &store.Client{
 		ID: id, Name: "n", Method: "client_secret_basic", SecretHash: []byte{1, 2, 3}, JWKS: []byte(`{"keys":[]}`),
 		Scopes: []string{"a", "b"}, Audiences: []string{"api://x"}, Tenant: "t", Tenants: []string{"t"},
+		Grants: []string{"g"}, Introspects: []string{"api://x"}, CertRequired: true, Service: true,
 		DPoPRequired: true, CreatedAt: at, UpdatedAt: at,
 	}
 }
