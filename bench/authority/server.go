@@ -69,6 +69,7 @@ listen: 127.0.0.1:0
 tls: {certificate: %s, key: %s}
 storage: {connectionString: %q, databaseName: bench, acceptDataLoss: %v}
 signing: {keyDirectory: %s, createIfMissing: true}
+security: {rateLimiting: {token: {permitLimit: 1000000, window: "00:00:01"}, authorize: {permitLimit: 1000000, window: "00:00:01"}}}
 bootstrap: {apiKey: "file:%s"}
 `, cert, key, storage, storage == "memory", keys, filepath.Join(dir, "bootstrap"))
 	path := filepath.Join(dir, "authority.yaml")

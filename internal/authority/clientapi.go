@@ -44,6 +44,10 @@ func (s *Server) clientRoutes(mux *http.ServeMux, g *guard.Guard) {
 		if err := s.clients.Delete(r.Context(), id); err != nil {
 			return 0, nil, err
 		}
+		// After it: until then the client could have got another token.
+		if err := s.revokeClient(r.Context(), id, reasonClientDeleted); err != nil {
+			return 0, nil, err
+		}
 		httpd.Annotate(r.Context(), slog.String("event", "authority.bootstrap.client"), slog.String("client_id", id))
 		return http.StatusNoContent, nil, nil
 	})

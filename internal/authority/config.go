@@ -1,6 +1,7 @@
 package authority
 
 import (
+	"github.com/stella-ops/stella/internal/authority/plugins"
 	"github.com/stella-ops/stella/internal/keyring/awskms"
 	"github.com/stella-ops/stella/internal/keyring/hashivault"
 	"github.com/stella-ops/stella/internal/keyring/pkcs11"
@@ -19,9 +20,10 @@ const DefaultConfigPath = "/etc/authority.yaml"
 // the same here; durations are .NET TimeSpan text ([d.]hh:mm:ss) or Go text
 // (2m). docs/config-authority.md is the same list for operators.
 //
-// SIGHUP takes in changes of: accessTokenLifetime (downwards), bootstrap,
-// security, signing.vantagePoints and tenants, and reads certificates and
-// secret files again. A reload that changes anything else is refused as a
+// SIGHUP takes in changes of: accessTokenLifetime (downwards), the other
+// lifetimes, bootstrap, bypassNetworks, security (but for
+// security.dpop.replayStore), signing.vantagePoints, tenants and the manifests
+// of plug-ins, and reads certificates and secret files again. A reload that changes anything else is refused as a
 // whole and the old state stays.
 type Config struct {
 	// SchemaVersion must be 1.
@@ -34,6 +36,18 @@ type Config struct {
 	// default 00:02:00. A reload may only lower it: the timetable of the keys
 	// counts with the value at start.
 	AccessTokenLifetime strictyaml.Duration `yaml:"accessTokenLifetime"`
+	// RefreshTokenLifetime is how long after a login its refresh tokens work:
+	// 1 min to 90 days, default 30.00:00:00.
+	RefreshTokenLifetime strictyaml.Duration `yaml:"refreshTokenLifetime"`
+	// DeviceCodeLifetime is how long a person has to approve a login: 1 min to
+	// 1 h, default 00:15:00.
+	DeviceCodeLifetime strictyaml.Duration `yaml:"deviceCodeLifetime"`
+	// IdentityTokenLifetime is upstream's; not used here: there are no ID
+	// tokens.
+	IdentityTokenLifetime strictyaml.Duration `yaml:"identityTokenLifetime"`
+	// AuthorizationCodeLifetime is upstream's; not used here: there is no
+	// /authorize.
+	AuthorizationCodeLifetime strictyaml.Duration `yaml:"authorizationCodeLifetime"`
 	// Listen is the address of the public listener, default 127.0.0.1:8440.
 	Listen string `yaml:"listen"`
 	// InsecureHTTP serves without TLS, on a loopback address only. For labs.
@@ -47,6 +61,8 @@ type Config struct {
 
 	// TLS is the certificate of the public listener; read again on SIGHUP.
 	TLS TLSConfig `yaml:"tls"`
+	// MTLS is the listener for clients with certificates.
+	MTLS MTLSConfig `yaml:"mtls"`
 	// Admin is the second listener, for operators.
 	Admin AdminConfig `yaml:"admin"`
 	// Storage is the database.
@@ -55,8 +71,23 @@ type Config struct {
 	Signing SigningConfig `yaml:"signing"`
 	// Bootstrap is the key for the calls under /internal.
 	Bootstrap BootstrapConfig `yaml:"bootstrap"`
-	// Security holds the rules for DPoP proofs.
+	// Security holds the rules for DPoP proofs and the limits.
 	Security SecurityConfig `yaml:"security"`
+	// BypassNetworks are addresses and networks (CIDR) whose callers may read
+	// the keyring without a token. Every use is logged, audited and counted.
+	// Default: none.
+	BypassNetworks []Network `yaml:"bypassNetworks"`
+	// Redis is what replicas may share besides the database.
+	Redis RedisConfig `yaml:"redis"`
+	// Audit says where audit records go.
+	Audit AuditConfig `yaml:"audit"`
+	// Plugins says where the manifests of plug-ins are.
+	Plugins PluginsConfig `yaml:"plugins"`
+	// PluginDirectories is upstream's; not used here: the plug-ins are built in.
+	PluginDirectories []string `yaml:"pluginDirectories"`
+
+	standard *plugins.Standard // the manifest of the standard plug-in
+	note     string            // worth saying at the start; may be empty
 }
 
 // TLSConfig names the certificate of the public listener. Both are required
@@ -177,26 +208,6 @@ type BootstrapConfig struct {
 	APIKey secret.Ref `yaml:"apiKey"`
 	// Header carries it, default x-stellaops-bootstrap-key.
 	Header string `yaml:"header"`
-}
-
-// SecurityConfig groups what is demanded of clients.
-type SecurityConfig struct {
-	// DPoP holds the rules for DPoP proofs (RFC 9449).
-	DPoP DPoPConfig `yaml:"dpop"`
-}
-
-// DPoPConfig holds the rules for DPoP proofs.
-type DPoPConfig struct {
-	// RequireNonce demands a nonce of ours in every proof, default true.
-	RequireNonce bool `yaml:"requireNonce"`
-	// RequireNonceAudiences demand one even if requireNonce is false.
-	RequireNonceAudiences []string `yaml:"requireNonceAudiences"`
-	// NonceLifetime is how long a nonce is good at most, and at least half
-	// of: 10 s to 1 h, default 00:05:00.
-	NonceLifetime strictyaml.Duration `yaml:"nonceLifetime"`
-	// ProofLifetime is the age at which a proof is too old: 1 s to 5 min,
-	// default 00:00:30.
-	ProofLifetime strictyaml.Duration `yaml:"proofLifetime"`
 }
 
 // Algorithm is a signature algorithm.

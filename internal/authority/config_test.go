@@ -82,6 +82,9 @@ func paths(t reflect.Type, prefix string) []string {
 	var all []string
 	for i := range t.NumField() {
 		f := t.Field(i)
+		if !f.IsExported() {
+			continue
+		}
 		path := prefix + f.Tag.Get("yaml")
 		ft := f.Type
 		if ft.Kind() == reflect.Slice {

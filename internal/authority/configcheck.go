@@ -64,6 +64,7 @@ func check(name string, c *Config, lines map[string]int) error {
 	k.listeners(c)
 	k.storage(&c.Storage)
 	k.signing(&c.Signing)
+	k.logins(c)
 	k.timetable("accessTokenLifetime", c.AccessTokenLifetime, 5*time.Second, time.Hour)
 	k.span("security.dpop.nonceLifetime", c.Security.DPoP.NonceLifetime, 10*time.Second, time.Hour)
 	k.span("security.dpop.proofLifetime", c.Security.DPoP.ProofLifetime, time.Second, 5*time.Minute)

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/stella-ops/stella/internal/authority/plugins"
 	"github.com/stella-ops/stella/internal/fault"
 	"github.com/stella-ops/stella/internal/secret"
 	"github.com/stella-ops/stella/internal/strictyaml"
@@ -15,8 +16,11 @@ import (
 func Default() *Config {
 	span := func(d time.Duration) strictyaml.Duration { return strictyaml.Duration(d) }
 	return &Config{
-		AccessTokenLifetime: span(2 * time.Minute),
-		Listen:              "127.0.0.1:8440",
+		AccessTokenLifetime: span(2 * time.Minute), RefreshTokenLifetime: span(30 * 24 * time.Hour),
+		DeviceCodeLifetime: span(15 * time.Minute), IdentityTokenLifetime: span(5 * time.Minute),
+		AuthorizationCodeLifetime: span(5 * time.Minute),
+		Redis:                     RedisConfig{Prefix: "stella-authority:", Timeout: span(time.Second)}, Audit: AuditConfig{Log: true},
+		Listen: "127.0.0.1:8440",
 		Storage: StorageConfig{
 			ConnectionString: "mongodb://localhost:27017", DatabaseName: "stellaops_authority",
 			CommandTimeout: span(30 * time.Second), ClientCache: span(5 * time.Second),
@@ -28,8 +32,8 @@ func Default() *Config {
 		},
 		Bootstrap: BootstrapConfig{Header: "x-stellaops-bootstrap-key"},
 		Security: SecurityConfig{DPoP: DPoPConfig{
-			RequireNonce: true, NonceLifetime: span(5 * time.Minute), ProofLifetime: span(30 * time.Second),
-		}},
+			RequireNonce: true, NonceLifetime: span(5 * time.Minute), ProofLifetime: span(30 * time.Second), ReplayStore: replayDatabase,
+		}, RateLimiting: defaultRates()},
 	}
 }
 
@@ -59,16 +63,37 @@ func ParseConfig(name string, data []byte, environ []string) (*Config, error) {
 		}
 		c.Replica = host
 	}
+	if err := c.manifests(); err != nil {
+		return nil, err
+	}
 	if c.Signing.ImportDirectory == "" && c.Signing.KeyDirectory != "" {
 		c.Signing.ImportDirectory = filepath.Dir(filepath.Clean(c.Signing.KeyDirectory))
 	}
 	return c, check(name, c, strictyaml.Locate(data))
 }
 
+// manifests reads those of the plug-ins. The key directory may come from there.
+func (c *Config) manifests() error {
+	dir := c.Plugins.ConfigurationDirectory
+	if dir == "" {
+		c.standard = plugins.Default("")
+		return nil
+	}
+	var err error
+	if c.standard, err = plugins.Load(dir); err != nil {
+		return err
+	}
+	if c.standard.Path != "" {
+		c.Signing.KeyDirectory, c.note = c.standard.KeyDirectory(c.Signing.KeyDirectory)
+	}
+	return nil
+}
+
 // secrets are what the references of a Config lead to.
 type secrets struct {
 	mongoURI  string
 	bootstrap secret.Bytes
+	redis     secret.Bytes
 }
 
 // minBootstrapKey is the shortest bootstrap key, in bytes.
@@ -103,6 +128,13 @@ func loadSecrets(c *Config) (*secrets, error) {
 			return nil, err
 		}
 		s.mongoURI = string(b.Reveal())
+	}
+	if ref := c.Redis.Password; ref != "" {
+		b, err := ref.Load()
+		if err != nil {
+			return nil, err
+		}
+		s.redis = b
 	}
 	if ref := c.Bootstrap.APIKey; ref != "" {
 		b, err := ref.Load()

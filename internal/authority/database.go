@@ -48,7 +48,12 @@ func (d *database) look(parent context.Context) {
 	defer cancel()
 	err := d.s.store.Ping(ctx)
 	if err == nil && d.secret.Load() == nil {
-		err = d.share(ctx)
+		if err = d.s.firstUser(ctx); err == nil {
+			err = d.share(ctx)
+		}
+	}
+	if err == nil && d.s.redis != nil && d.s.cfg.Security.DPoP.ReplayStore == replayRedis {
+		err = d.s.redis.Ping(ctx)
 	}
 	if parent.Err() != nil {
 		return // the end of this process says nothing about the database
@@ -126,7 +131,10 @@ func (s *Server) sweep(ctx context.Context) {
 		}
 		op, cancel := context.WithTimeout(ctx, s.cfg.Storage.CommandTimeout.Std())
 		now := s.now()
-		err := s.store.SweepOnce(op, now.Add(-sweepLate))
+		err := s.once.SweepOnce(op, now.Add(-sweepLate))
+		if err == nil {
+			err = s.store.SweepRecords(op, now.Add(-sweepLate))
+		}
 		if err == nil {
 			// A writer that was silent for longer than any token lives has
 			// no live tokens left, and will never write again.

@@ -30,9 +30,21 @@ const bootstrapKey = "a bootstrap key for tests only"
 
 // site is what the replicas of one Authority share.
 type site struct {
-	t   testing.TB
-	ca  *testenv.CA
-	dir string
+	t       testing.TB
+	ca      *testenv.CA
+	dir     string
+	limited bool // rate limits hold; else they are off
+}
+
+// environ is what replicas of the site are started with.
+func (s *site) environ() []string {
+	if s.limited {
+		return nil
+	}
+	return []string{
+		"STELLAOPS_AUTHORITY__SECURITY__RATELIMITING__TOKEN__ENABLED=false",
+		"STELLAOPS_AUTHORITY__SECURITY__RATELIMITING__AUTHORIZE__ENABLED=false",
+	}
 }
 
 func newSite(t testing.TB) *site {
@@ -102,7 +114,7 @@ func (s *site) start(name, yaml string, deps authority.Deps) *replica {
 // begin is start of a replica that may not become ready.
 func (s *site) begin(name, yaml string, deps authority.Deps) *replica {
 	s.t.Helper()
-	cfg, err := authority.ParseConfig(name+".yaml", []byte(yaml), nil)
+	cfg, err := authority.ParseConfig(name+".yaml", []byte(yaml), s.environ())
 	if err != nil {
 		s.t.Fatal(err)
 	}

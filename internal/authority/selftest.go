@@ -4,11 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/url"
 	"sync"
 	"time"
 
+	"github.com/stella-ops/stella/internal/authority/mint"
 	"github.com/stella-ops/stella/internal/jose"
 	"github.com/stella-ops/stella/internal/keyring"
+	"github.com/stella-ops/stella/internal/optok"
 )
 
 // selfTestKeep is how long the result of a self-test is good for: a key at a
@@ -48,25 +52,34 @@ func (s *Server) testedLive(ctx context.Context) error {
 	return err
 }
 
-// selfTest signs with the active key and verifies with the published one.
+// selfTestAudience is nobody's.
+const selfTestAudience = "urn:stella:self-test"
+
+// selfTest mints a token with the active key and verifies it with the published
+// one, as a resource server would. The token never leaves.
 func (s *Server) selfTest() error {
-	signer, err := s.keys.Signer()
+	m := s.newMinter(func(mint.Issued) {})
+	key, err := m.Key()
 	if err != nil {
 		return err
 	}
-	const typ, text = "stella-self-test+jwt", "stella-authority/self-test/v1"
-	compact, err := signer.Sign(map[string]any{"typ": typ}, []byte(text))
+	t, err := m.Mint(key, &mint.Grant{
+		Subject: selfTestAudience, ClientID: selfTestAudience, Audience: selfTestAudience, Tenant: "self-test", Lifetime: time.Second,
+	}, s.now())
 	if err != nil {
 		return err
 	}
-	jws, err := jose.Parse(compact, jose.Rules{Algs: []jose.Alg{jose.ES256}, Types: []string{typ}})
-	if err != nil {
-		return err
+	set := s.keys.Ring().Set()
+	v := optok.Verifier{
+		Issuer: s.issuer, Audience: selfTestAudience, Skew: time.Second, Now: s.now,
+		Keys: func(_ context.Context, kid string) (jose.Key, error) {
+			k, ok := set.Key(kid)
+			if !ok {
+				return k, fmt.Errorf("key %q signs but is not published", kid)
+			}
+			return k, nil
+		},
 	}
-	key, ok := s.keys.Ring().Set().Key(jws.Header.KeyID)
-	if !ok {
-		return fmt.Errorf("key %q signs but is not published", jws.Header.KeyID)
-	}
-	_, err = jws.Verify(key)
+	_, err = v.Verify(&http.Request{Method: http.MethodGet, URL: &url.URL{}, Header: http.Header{"Authorization": {"Bearer " + t.Compact}}})
 	return err
 }

@@ -7,18 +7,26 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"net/url"
-	"strings"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/stella-ops/stella/internal/authority/audit"
+	"github.com/stella-ops/stella/internal/authority/clientauth"
 	"github.com/stella-ops/stella/internal/authority/clients"
+	"github.com/stella-ops/stella/internal/authority/device"
+	"github.com/stella-ops/stella/internal/authority/limit"
 	"github.com/stella-ops/stella/internal/authority/live"
+	"github.com/stella-ops/stella/internal/authority/mint"
+	"github.com/stella-ops/stella/internal/authority/refresh"
+	"github.com/stella-ops/stella/internal/authority/revoke"
 	"github.com/stella-ops/stella/internal/authority/store"
 	"github.com/stella-ops/stella/internal/authority/store/mem"
 	"github.com/stella-ops/stella/internal/authority/store/mongostore"
+	"github.com/stella-ops/stella/internal/authority/store/redisstore"
 	"github.com/stella-ops/stella/internal/authority/token"
+	"github.com/stella-ops/stella/internal/authority/users"
 	"github.com/stella-ops/stella/internal/fault"
 	"github.com/stella-ops/stella/internal/httpd"
 	"github.com/stella-ops/stella/internal/keyring"
@@ -50,11 +58,27 @@ type Server struct {
 	db        *database
 	http      *httpd.Server
 
+	redis     *redisstore.Store // nil without
+	once      singleUse         // of proofs and assertions
+	limiter   *limit.Limiter
+	trust     *clientauth.Trust
+	people    *users.Directory
+	sinks     audit.Sinks
+	auditFile *audit.File // nil without
+
+	// Made once the issuer is final.
+	revocations *revoke.Register
+	families    *refresh.Families
+	codes       *device.Codes
+	minter      *mint.Minter
+	handler     http.Handler
+	mtlsHandler http.Handler
+
 	lastTest selfTestResult
 	set      atomic.Pointer[settings]
 	nonces   atomic.Pointer[token.Nonces]
 	issuer   string // final only after Listen
-	handler  http.Handler
+	mtlsURL  string // final only after Listen; empty without
 	listened bool
 	advance  func(ctx context.Context, every time.Duration)
 }
@@ -64,6 +88,16 @@ type settings struct {
 	cfg     *Config
 	secrets *secrets
 	token   *token.Settings
+	auth    *clientauth.Settings
+	rates   limit.Rules
+	proxies []netip.Prefix // whose X-Forwarded-For is believed
+	bypass  []netip.Prefix // who may read without a token
+}
+
+// singleUse remembers single-use identifiers.
+type singleUse interface {
+	Once(ctx context.Context, kind, id string, until time.Time) (bool, error)
+	SweepOnce(ctx context.Context, now time.Time) error
 }
 
 // maxCachedClients bounds the cache of client documents.
@@ -72,13 +106,12 @@ const maxCachedClients = 10_000
 // New makes a replica from a checked Config. It reads the secrets and opens
 // the key directory; it listens to nothing yet and changes nothing.
 func New(cfg *Config, deps Deps) (*Server, error) {
-	s := &Server{cfg: cfg, deps: deps, now: deps.Now, log: deps.Log, issuer: cfg.Issuer}
+	s := &Server{cfg: cfg, deps: deps, now: deps.Now, issuer: cfg.Issuer}
 	if s.now == nil {
 		s.now = time.Now
 	}
-	if s.log == nil {
-		s.log = slog.New(slog.DiscardHandler)
-	}
+	s.metrics = newMetrics(s)
+	s.log = slog.New(s.metrics.countTemplates(discardLog(deps.Log).Handler()))
 	sec, err := loadSecrets(cfg)
 	if err != nil {
 		return nil, err
@@ -112,7 +145,9 @@ func New(cfg *Config, deps Deps) (*Server, error) {
 	s.counter = live.New(s.store, cfg.Replica, s.now, s.log)
 	s.db = &database{s: s}
 	s.db.set(errors.New("not yet reached"))
-	s.metrics = newMetrics(s)
+	if err := s.openParts(sec); err != nil {
+		return nil, err
+	}
 	s.http, err = httpd.New(s.httpConfig())
 	if err != nil {
 		return nil, err
@@ -151,21 +186,8 @@ func (s *Server) Listen(ctx context.Context) error {
 // Prepare is Listen without sockets, for callers that serve Handler
 // themselves.
 func (s *Server) Prepare(ctx context.Context) error {
-	u, err := url.Parse(s.issuer)
-	if err != nil {
-		return fmt.Errorf("internal error: issuer %q: %w", s.issuer, err)
-	}
-	if u.Port() == "0" && s.listened {
-		mine, err := url.Parse(s.http.URL())
-		if err != nil {
-			return fmt.Errorf("internal error: %w", err)
-		}
-		s.issuer = u.Scheme + "://" + u.Hostname() + ":" + mine.Port() + u.Path
-		if strings.Contains(u.Hostname(), ":") {
-			s.issuer = u.Scheme + "://[" + u.Hostname() + "]:" + mine.Port() + u.Path
-		}
-		set := s.set.Load()
-		s.adopt(set.cfg, set.secrets)
+	if err := s.settleURLs(); err != nil {
+		return err
 	}
 	if err := s.keys.Load(ctx); err != nil {
 		if errors.Is(err, keyring.ErrMissing) {
@@ -175,9 +197,12 @@ func (s *Server) Prepare(ctx context.Context) error {
 		}
 		return fmt.Errorf("key directory %q: %w", s.cfg.Signing.KeyDirectory, err)
 	}
-	s.handler, err = s.routes()
-	return err
+	return s.routes()
 }
+
+// MTLSURL returns the base URL of the listener for clients with certificates,
+// or ""; only after Listen.
+func (s *Server) MTLSURL() string { return s.mtlsURL }
 
 // URL returns the base URL of the public listener; only after Listen.
 func (s *Server) URL() string { return s.http.URL() }
@@ -222,6 +247,14 @@ func (s *Server) Run(ctx context.Context) error {
 	defer cancel()
 	if cerr := s.store.Close(end); cerr != nil {
 		s.log.WarnContext(end, "closing the database connection", "err", cerr)
+	}
+	if s.redis != nil {
+		_ = s.redis.Close()
+	}
+	if s.auditFile != nil {
+		if cerr := s.auditFile.Close(end); cerr != nil {
+			s.log.WarnContext(end, "closing the audit file", "err", cerr)
+		}
 	}
 	for name, p := range s.providers {
 		if c, ok := p.(io.Closer); ok {

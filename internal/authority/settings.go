@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stella-ops/stella/internal/authority/clientauth"
 	"github.com/stella-ops/stella/internal/authority/lifecycle"
 	"github.com/stella-ops/stella/internal/authority/token"
 	"github.com/stella-ops/stella/internal/fault"
@@ -17,14 +18,21 @@ import (
 func (s *Server) adopt(cfg *Config, sec *secrets) {
 	tenants := slices.Clone(cfg.Tenants)
 	d := cfg.Security.DPoP
+	urls := []string{s.issuer + pathToken}
+	if s.mtlsURL != "" {
+		urls = append(urls, s.mtlsURL+pathToken)
+	}
 	s.set.Store(&settings{
 		cfg: cfg, secrets: sec,
 		token: &token.Settings{
-			Issuer: s.issuer, URL: s.issuer + pathToken,
-			Lifetime: cfg.AccessTokenLifetime.Std(), Skew: cfg.Signing.ClockSkew.Std(),
+			URLs: urls, RefreshLifetime: cfg.RefreshTokenLifetime.Std(), Skew: cfg.Signing.ClockSkew.Std(),
 			ProofAge: d.ProofLifetime.Std(), RequireNonce: d.RequireNonce, NonceAudiences: d.RequireNonceAudiences,
 			KnownTenant: func(id string) bool { return len(tenants) == 0 || slices.Contains(tenants, id) },
 		},
+		auth:    &clientauth.Settings{Audiences: append([]string{s.issuer}, urls...), Skew: cfg.Signing.ClockSkew.Std()},
+		rates:   cfg.Security.RateLimiting.rules(),
+		proxies: prefixes(cfg.Security.TrustedProxies),
+		bypass:  prefixes(cfg.BypassNetworks),
 	})
 	s.renewNonces()
 }
@@ -62,6 +70,11 @@ func (s *Server) reload(ctx context.Context) error {
 		return err
 	}
 	s.adopt(cfg, sec)
+	if s.auditFile != nil {
+		if err := s.auditFile.Reopen(ctx); err != nil {
+			return err
+		}
+	}
 	s.log.InfoContext(ctx, "configuration reloaded")
 	return nil
 }
@@ -86,6 +99,11 @@ func unreloadable(old, now *Config) []string {
 		{"replica", old.Replica, now.Replica},
 		{"tls", old.TLS, now.TLS},
 		{"admin", old.Admin, now.Admin},
+		{"mtls", old.MTLS, now.MTLS},
+		{"redis", old.Redis, now.Redis},
+		{"audit", old.Audit, now.Audit},
+		{"security.dpop.replayStore", old.Security.DPoP.ReplayStore, now.Security.DPoP.ReplayStore},
+		{"plugins", old.Plugins, now.Plugins},
 		{"storage", old.Storage, now.Storage},
 		{"signing (other than vantagePoints)", a, b},
 	} {

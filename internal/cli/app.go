@@ -7,6 +7,7 @@
 package cli
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"time"
@@ -31,12 +32,15 @@ type App struct {
 	Level   *slog.LevelVar // of Log
 	Log     *slog.Logger   // to standard error; made by Run
 
-	// HTTP makes the client that talks to one server; caFile names the only
-	// CAs to trust, "" means the system's. Tests may replace it.
-	HTTP func(c *config.Config, caFile string) (*http.Client, error)
+	// HTTP makes the client that talks to one server, with the CAs and the
+	// certificate of o; the rest of o is not read. Tests may replace it.
+	HTTP func(c *config.Config, o httpd.ClientOptions) (*http.Client, error)
 
 	// RetryDelays are the waits between attempts; nil means 1 s, 2 s, 5 s.
 	RetryDelays []time.Duration
+
+	// Sleep waits between two polls of a login; nil waits by the real clock.
+	Sleep func(context.Context, time.Duration) error
 
 	flags   flags
 	bind    map[string]*pflag.Flag // configuration keys that flags of the command set
@@ -88,15 +92,31 @@ func (a *App) source() config.Source {
 	return config.Source{Path: a.flags.config, Environ: a.Environ, Flags: a.bind}
 }
 
-// Client returns the HTTP client for the Authority. In offline mode every
-// request fails with kind Offline and opens no socket.
-func (a *App) Client(c *config.Config) (*http.Client, error) { return a.HTTP(c, c.Authority.CAFile) }
+// Client returns the HTTP client for the Authority and for what takes its
+// tokens; it presents the client certificate if that is how we prove who we
+// are. In offline mode every request fails with kind Offline and opens no
+// socket.
+func (a *App) Client(c *config.Config) (*http.Client, error) {
+	o := httpd.ClientOptions{CAFile: c.Authority.CAFile}
+	if c.Auth.EffectiveMethod() == config.TLSClientAuth && !c.Offline {
+		// Loaded once to hold the file to the rules for secrets.
+		key, err := c.Auth.CertificateKey.Load()
+		if err != nil {
+			return nil, err
+		}
+		key.Clear()
+		o.CertFile, o.KeyFile = c.Auth.CertificateFiles()
+	}
+	return a.HTTP(c, o)
+}
 
-func httpClient(c *config.Config, caFile string) (*http.Client, error) {
+func httpClient(c *config.Config, o httpd.ClientOptions) (*http.Client, error) {
 	if c.Offline {
 		return &http.Client{Transport: offline{}}, nil
 	}
-	return httpd.Client(httpd.ClientOptions{Timeout: c.Authority.Timeout.Std(), CAFile: caFile, Loopback: true})
+	return httpd.Client(httpd.ClientOptions{
+		Timeout: c.Authority.Timeout.Std(), CAFile: o.CAFile, CertFile: o.CertFile, KeyFile: o.KeyFile, Loopback: true,
+	})
 }
 
 // offline refuses every request.

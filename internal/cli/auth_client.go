@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"crypto/x509"
 	"fmt"
 	"strings"
 	"sync"
@@ -9,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/stella-ops/stella/internal/cli/config"
+	"github.com/stella-ops/stella/internal/httpd"
 	"github.com/stella-ops/stella/internal/jose"
 	"github.com/stella-ops/stella/internal/oauth"
 	"github.com/stella-ops/stella/internal/ui"
@@ -21,6 +23,7 @@ type tokenWant struct {
 	audience, tenant string
 	reason           string
 	bearer           bool
+	person           bool // of a person, whatever the configuration says
 }
 
 func (w *tokenWant) addFlags(f *pflag.FlagSet) {
@@ -77,8 +80,10 @@ func openAuth(app *App, want tokenWant) (*authSession, error) {
 	o := oauth.Config{
 		Issuer: c.Authority.URL, ClientID: c.Auth.ClientID, Credential: credential(c.Auth),
 		Scopes: c.Auth.Scopes, Audience: c.Auth.Audience, Tenant: c.Tenant, Reason: want.reason,
-		Bearer: want.bearer || !c.Auth.DPoP, StaticToken: static, CacheDir: c.Auth.TokenCache, Offline: c.Offline,
+		Bearer: want.bearer || !c.Auth.DPoP || c.Auth.EffectiveMethod() == config.TLSClientAuth,
+		Device: want.person || c.Auth.Person(), StaticToken: static, CacheDir: c.Auth.TokenCache, Offline: c.Offline,
 		HTTP: hc, AttemptTimeout: c.Authority.Timeout.Std(), RetryDelays: app.RetryDelays, Now: app.Now, Events: s.show,
+		Sleep: app.Sleep,
 	}
 	if len(want.scopes) > 0 {
 		o.Scopes = want.scopes
@@ -93,15 +98,17 @@ func openAuth(app *App, want tokenWant) (*authSession, error) {
 	return s, err
 }
 
-// credential is how the client proves itself; nil for a public client.
+// credential is how the client proves itself.
 func credential(a config.Auth) oauth.Credential {
 	switch a.EffectiveMethod() {
 	case config.PrivateKeyJWT:
 		return oauth.PrivateKeyJWT(func() (*jose.Signer, error) { return oauth.LoadSigner(a.PrivateKey, a.KeyID) })
 	case config.ClientSecretBasic:
 		return oauth.SecretBasic(a.ClientSecret.Load)
+	case config.TLSClientAuth:
+		return oauth.TLSClientAuth(func() (*x509.Certificate, error) { return oauth.LoadCertificate(a.Certificate) })
 	}
-	return nil
+	return oauth.Public()
 }
 
 // progress shows what a client is waiting for, and its warnings. It is safe
@@ -124,6 +131,10 @@ func (p *progress) show(e oauth.Event) {
 		p.line.Clear()
 		p.streams.Warn("%s", e.Message)
 	case oauth.EventWait:
+		if e.Of == 0 { // a poll, of which there are as many as it takes
+			p.line.Set(fmt.Sprintf("no answer, asking again in %s: %s", e.Wait.Round(time.Second), e.Message))
+			return
+		}
 		p.line.Set(fmt.Sprintf("attempt %d of %d failed, next in %s: %s", e.Attempt, e.Of, e.Wait.Round(time.Second), e.Message))
 	case oauth.EventAttempt:
 		if e.Attempt > 1 {
@@ -144,7 +155,7 @@ func openFetcher(app *App, p *progress, caFile string) (oauth.Fetcher, error) {
 	if err != nil {
 		return oauth.Fetcher{}, err
 	}
-	hc, err := app.HTTP(c, caFile)
+	hc, err := app.HTTP(c, httpd.ClientOptions{CAFile: caFile})
 	if err != nil {
 		return oauth.Fetcher{}, err
 	}

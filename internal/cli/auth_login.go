@@ -15,13 +15,18 @@ import (
 const SchemaAuthLogin = "stella.auth.login/v1"
 
 type authLoginOptions struct {
-	want  tokenWant
-	force bool
+	want    tokenWant
+	force   bool
+	noQR    bool
+	browser bool
 }
 
 func (o *authLoginOptions) addFlags(f *pflag.FlagSet) {
 	o.want.addFlags(f)
 	f.BoolVar(&o.force, "force", false, "get a new token even when the cached one is good")
+	f.BoolVar(&o.want.person, "device", false, "log a person in with a browser, here or on another device, as auth.device does")
+	f.BoolVar(&o.noQR, "no-qr", false, "draw no QR code")
+	f.BoolVar(&o.browser, "browser", false, "open the page in a browser on this desktop")
 }
 
 func newAuthLoginCmd(app *App) *cobra.Command {
@@ -29,16 +34,23 @@ func newAuthLoginCmd(app *App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "login",
 		Short: "Get an access token and keep it for other commands",
-		Long: long(`Ask the Authority for an access token by client_credentials and keep it in the
-token cache, bound to a key that never leaves the cache (DPoP). Other commands
-use and refresh it.
+		Long: long(`Ask the Authority for an access token and keep it in the token cache, bound to
+a key that never leaves the cache (DPoP) or to the client's certificate. Other
+commands use and refresh it.
+
+A client with a secret, a key or a certificate (auth.client_secret,
+auth.private_key, auth.certificate; always references) gets a token of its own
+by client_credentials. With auth.client_id alone, with auth.device or with
+--device, a person logs in: a page and a code are shown, to be opened on any
+device with a browser. Check there that the code is the same, and approve. No
+browser is opened here unless --browser is given on a desktop. After that,
+tokens are refreshed without a new login for as long as the Authority allows.
+Other commands use a login by --device only if auth.device says so too.
 
 A token at hand that is good for a while is kept, and nothing is sent, unless
---force is given. When a new one cannot be had, the old one stays as it was.
-
-The client and its secret or key come from the configuration (auth.client_id,
-auth.client_secret, auth.private_key); a secret is always a reference.`, fault.Denied, fault.Offline, fault.Transient, fault.Trust, fault.Locked, fault.Config),
+--force is given. When a new one cannot be had, the old one stays as it was.`, fault.Denied, fault.Offline, fault.Transient, fault.Trust, fault.Locked, fault.Config),
 		Example: `  stella auth login
+  stella auth login --device
   stella auth login --scope feedser.jobs.trigger --audience https://jobs.example
   stella auth login --force --output json`,
 		Args:              noArgs(),
@@ -61,12 +73,7 @@ func runAuthLogin(ctx context.Context, app *App, opts authLoginOptions) error {
 		return err
 	}
 	defer s.close()
-	var t *oauth.Token
-	if opts.force {
-		t, err = s.client.Login(ctx)
-	} else {
-		t, err = s.client.Token(ctx)
-	}
+	t, err := s.login(ctx, opts)
 	s.close()
 	if err != nil {
 		return err
@@ -80,4 +87,20 @@ func runAuthLogin(ctx context.Context, app *App, opts authLoginOptions) error {
 		}
 		p.Pairs(r.pairs()...)
 	})
+}
+
+// login gets the token of a command that was asked for one.
+func (s *authSession) login(ctx context.Context, opts authLoginOptions) (*oauth.Token, error) {
+	person := opts.want.person || s.config.Auth.Person()
+	if !person && opts.force {
+		return s.client.Login(ctx)
+	}
+	if !person || !opts.force {
+		t, err := s.client.Token(ctx)
+		// Whatever a person's login has come to, a new one mends it.
+		if err == nil || !person || fault.KindOf(err) != fault.Denied {
+			return t, err
+		}
+	}
+	return s.device(ctx, opts)
 }

@@ -20,7 +20,8 @@ func newAuthLogoutCmd(app *App) *cobra.Command {
 		Short: "Drop the cached tokens, and revoke them where that is offered",
 		Long: long(`Remove every cached token of the configured client, with the keys that they are
 bound to. Where the Authority offers revocation, tokens that are still valid
-are revoked there first, each with one attempt; with --offline that is left out.`, fault.Partial, fault.Config),
+and refresh tokens are revoked there first, each with one attempt; with
+--offline that is left out, and said.`, fault.Partial, fault.Config),
 		Example: `  stella auth logout
   stella auth logout --offline --output json`,
 		Args:              noArgs(),
@@ -80,7 +81,7 @@ func runAuthLogout(ctx context.Context, app *App) error {
 
 func (s *authSession) revoke(ctx context.Context, t *oauth.Token) (string, error) {
 	switch {
-	case !t.Valid(s.app.Now()):
+	case !t.Valid(s.app.Now()) && !t.Refreshable(s.app.Now()):
 		return "not-needed", nil
 	case s.config.Offline || s.static():
 		return "skipped", nil
@@ -101,12 +102,17 @@ func (r logoutResult) text(p *ui.Page) {
 		return
 	}
 	p.Line("Logged out of %s: %d removed.", r.Issuer, r.Removed)
+	why := map[string]string{"not-offered": " (the Authority does not offer it)", "skipped": " (the Authority was not asked)"}
 	for _, t := range r.Tokens {
 		switch t.Revocation {
 		case "done":
 			p.Line("revoked: the token for %s", orDash(t.Audience))
 		case "not-offered", "skipped", "failed":
-			p.Line("not revoked: the token for %s, which expires at %s", orDash(t.Audience), t.ExpiresAt.Format(time.RFC3339))
+			and := ""
+			if t.Refreshable {
+				and = ", and its refresh token"
+			}
+			p.Line("not revoked%s: the token for %s, which expires at %s%s", why[t.Revocation], orDash(t.Audience), t.ExpiresAt.Format(time.RFC3339), and)
 		}
 	}
 }

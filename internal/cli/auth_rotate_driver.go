@@ -13,6 +13,7 @@ import (
 
 	"github.com/stella-ops/stella/internal/cli/config"
 	"github.com/stella-ops/stella/internal/fault"
+	"github.com/stella-ops/stella/internal/httpd"
 	"github.com/stella-ops/stella/internal/keyring"
 	"github.com/stella-ops/stella/internal/lock"
 	"github.com/stella-ops/stella/internal/rotate"
@@ -53,7 +54,7 @@ func (r *rotateShared) driver(app *App, manage bool) (*driver, error) {
 	for _, v := range c.VantagePoints {
 		p := rotate.Point{Name: v.Name, URL: v.URL}
 		if v.CAFile != "" {
-			if p.Client, err = app.HTTP(c, v.CAFile); err != nil {
+			if p.Client, err = app.HTTP(c, httpd.ClientOptions{CAFile: v.CAFile}); err != nil {
 				return nil, err
 			}
 		}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"time"
 
@@ -20,7 +21,8 @@ func newAuthStatusCmd(app *App) *cobra.Command {
 		Use:   "status",
 		Short: "Say whether this machine is logged in",
 		Long: long(`List the cached tokens of the configured client with their scopes, expiry and
-binding. Nothing is written and nothing is sent.`, fault.Denied, fault.Config),
+binding, and until when they are refreshed without a new login. Nothing is
+written and nothing is sent.`, fault.Denied, fault.Config),
 		Example: `  stella auth status
   stella auth status --output json`,
 		Args:              noArgs(),
@@ -77,7 +79,7 @@ func authStatus(s *authSession) (*statusResult, error) {
 	add := func(t *oauth.Token, requested []string) {
 		v := statusToken{tokenView: viewToken(t, now), Requested: append([]string{}, requested...), Valid: t.Valid(now)}
 		r.Tokens = append(r.Tokens, v)
-		r.LoggedIn = r.LoggedIn || v.Valid
+		r.LoggedIn = r.LoggedIn || v.Valid || v.Refreshable
 	}
 	if s.static() {
 		t, err := s.client.Cached()
@@ -111,11 +113,20 @@ func (r *statusResult) text(p *ui.Page) {
 	if len(r.Tokens) > 0 {
 		p.Heading("Tokens")
 	}
-	rows := [][]ui.Cell{}
-	for _, t := range r.Tokens {
+	rows, notes := [][]ui.Cell{}, map[int][]string{}
+	for i, t := range r.Tokens {
 		state := ui.T(ui.Good, "good")
-		if !t.Valid {
+		switch {
+		case !t.Valid && t.Refreshable:
+			state = ui.T(ui.Good, "renewable")
+		case !t.Valid:
 			state = ui.T(ui.Bad, "expired")
+		}
+		if t.Username != "" {
+			notes[i] = append(notes[i], fmt.Sprintf("user %s, logged in at %s", t.Username, t.AuthTime.Format(time.RFC3339)))
+		}
+		if t.Refreshable {
+			notes[i] = append(notes[i], "refreshed "+t.refreshText())
 		}
 		left := "-"
 		if !t.ExpiresAt.IsZero() {
@@ -124,7 +135,7 @@ func (r *statusResult) text(p *ui.Page) {
 		rows = append(rows, []ui.Cell{state, ui.C(left), ui.C(t.Tenant), ui.C(t.Audience), ui.C(strings.Join(t.Scopes, " ")), ui.C(t.Binding.Type)})
 	}
 	if len(rows) > 0 {
-		p.Table([]string{"state", "left", "tenant", "audience", "scopes", "binding"}, rows)
+		p.NotedTable([]string{"state", "left", "tenant", "audience", "scopes", "binding"}, rows, notes)
 	}
 	for _, d := range r.Damaged {
 		p.Line("damaged: %s: %s", d.File, d.Problem)

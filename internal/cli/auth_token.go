@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ecdsa"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -29,6 +30,10 @@ type authTokenMintOptions struct {
 	raw     bool
 	bearer  bool
 	dpopKey string
+
+	serviceAccount string // empty: for our own client
+	expiresIn      time.Duration
+	operator       operatorOptions
 }
 
 func (o *authTokenMintOptions) addFlags(f *pflag.FlagSet) {
@@ -37,6 +42,9 @@ func (o *authTokenMintOptions) addFlags(f *pflag.FlagSet) {
 	f.BoolVar(&o.raw, "raw", false, "print the token itself, also on a terminal")
 	f.BoolVar(&o.bearer, "bearer", false, "ask for a token that is bound to no key: whoever has it can use it")
 	f.StringVar(&o.dpopKey, "dpop-key", "", "bind the token to this P-256 private key; a `REF`: "+secret.Schemes)
+	f.StringVarP(&o.serviceAccount, "service-account", "s", "", "make the token in the name of service account `ID`")
+	f.DurationVar(&o.expiresIn, "expires-in", 0, "with --service-account: life of the token, up to 1h; by default as the Authority is configured")
+	o.operator.addFlags(f)
 }
 
 func newAuthTokenMintCmd(app *App) *cobra.Command {
@@ -51,10 +59,18 @@ as access_token in JSON output that does not go to a terminal.
 A printed token must be of use to who gets it: give --bearer for one that is
 bound to no key, or --dpop-key to bind it to a key of yours. Without either, the
 token is bound to a key that nobody keeps; it shows what would be granted, and
-is not printed.`, fault.Denied, fault.Offline, fault.Transient, fault.Trust, fault.Config),
+is not printed.
+
+With --service-account, the token is made in the name of a client that is
+registered as a service account, for somebody else to use. That takes a token
+with scope authority.tokens.mint for api://authority, or --bootstrap; it needs
+--reason and a tenant, and --raw or JSON output, for it is made to be handed
+over. It is a bearer token unless --dpop-key is given, and the audit log has
+who made it and why.`, fault.Denied, fault.NotFound, fault.Offline, fault.Transient, fault.Trust, fault.Config),
 		Example: `  stella auth token mint --scope signer.sign --audience https://signer.example
   stella auth token mint --bearer --raw --reason "smoke test of the jobs API"
-  stella auth token mint --dpop-key file:/etc/stella/probe.pem --output json`,
+  stella auth token mint --dpop-key file:/etc/stella/probe.pem --output json
+  stella auth token mint -s nightly-scan --tenant acme --scope signer.sign --expires-in 10m --reason "OPS-1234" --raw`,
 		Args:              noArgs(),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE:              func(cmd *cobra.Command, _ []string) error { return runAuthTokenMint(cmd.Context(), app, opts) },
@@ -66,11 +82,18 @@ is not printed.`, fault.Denied, fault.Offline, fault.Transient, fault.Trust, fau
 // mintResult is stella.auth.token.mint/v1.
 type mintResult struct {
 	*claimsView
-	Reason      string `json:"reason,omitempty"`
-	AccessToken string `json:"access_token,omitempty"`
+	ServiceAccount string `json:"service_account,omitempty"`
+	Reason         string `json:"reason,omitempty"`
+	AccessToken    string `json:"access_token,omitempty"`
 }
 
 func runAuthTokenMint(ctx context.Context, app *App, opts authTokenMintOptions) error {
+	if opts.serviceAccount != "" {
+		return runAuthTokenMintService(ctx, app, opts)
+	}
+	if opts.expiresIn != 0 || opts.operator.bootstrap {
+		return fault.Errorf(fault.Input, "--expires-in and --bootstrap are for --service-account only")
+	}
 	usable := opts.bearer || opts.dpopKey != ""
 	asJSON := app.Streams.Format == ui.JSON
 	switch {

@@ -33,7 +33,8 @@ verified against the Authority's published keys, as a relying service would do
 it; with --offline that step is left out and said so.
 
 Without --scope, --audience or --tenant, the cached token that lives longest is
-shown. No token is fetched: log in first.`, fault.Denied, fault.Transient, fault.Trust, fault.Config),
+shown. A person's token that has expired is refreshed first; otherwise no token
+is fetched: log in first.`, fault.Denied, fault.Transient, fault.Trust, fault.Config),
 		Example: `  stella auth whoami
   stella auth whoami --scope signer.sign --output json
   stella auth whoami --offline`,
@@ -64,6 +65,9 @@ type claimsView struct {
 	NotBefore time.Time   `json:"not_before,omitzero"`
 	ExpiresAt time.Time   `json:"expires_at,omitzero"`
 	ExpiresIn int64       `json:"expires_in_s"`
+	personView
+	Refreshable  bool      `json:"refreshable"`
+	RefreshUntil time.Time `json:"refresh_until,omitzero"`
 }
 
 func runAuthWhoami(ctx context.Context, app *App, opts authWhoamiOptions) error {
@@ -72,7 +76,7 @@ func runAuthWhoami(ctx context.Context, app *App, opts authWhoamiOptions) error 
 		return err
 	}
 	defer s.close()
-	t, err := s.cached(opts.want)
+	t, err := s.cached(ctx, opts.want)
 	if err != nil {
 		return err
 	}
@@ -84,16 +88,14 @@ func runAuthWhoami(ctx context.Context, app *App, opts authWhoamiOptions) error 
 	return app.Streams.Render(SchemaAuthWhoami, v, v.text)
 }
 
-// cached picks the token that flags name, or the one that lives longest.
-func (s *authSession) cached(want tokenWant) (*oauth.Token, error) {
-	if s.static() {
-		return s.client.Cached()
+// cached picks the token that flags name, or the one that lives longest. A
+// person's token that has expired is refreshed if it is the configured one.
+func (s *authSession) cached(ctx context.Context, want tokenWant) (*oauth.Token, error) {
+	t, err := s.client.Cached()
+	if err != nil || s.static() {
+		return t, err
 	}
 	if want.given() {
-		t, err := s.client.Cached()
-		if err != nil {
-			return nil, err
-		}
 		if t != nil && t.Valid(s.app.Now()) {
 			return t, nil
 		}
@@ -106,6 +108,9 @@ func (s *authSession) cached(want tokenWant) (*oauth.Token, error) {
 			return list[0].Token, nil
 		}
 	}
+	if t != nil && t.Refreshable(s.app.Now()) && !s.config.Offline {
+		return s.client.Token(ctx)
+	}
 	return nil, fault.Errorf(fault.Denied, "no cached token for %s is good", s.client.Issuer()).
 		Hint("stella auth login%s", want.flags())
 }
@@ -116,6 +121,7 @@ func (s *authSession) describe(t *oauth.Token) *claimsView {
 	v := &claimsView{
 		Issuer: base.Issuer, ClientID: base.ClientID, Tenant: base.Tenant, Audience: []string{}, Scopes: base.Scopes,
 		TokenType: base.TokenType, Binding: base.Binding, IssuedAt: base.IssuedAt, ExpiresAt: base.ExpiresAt, ExpiresIn: base.ExpiresIn,
+		Refreshable: base.Refreshable, RefreshUntil: base.RefreshUntil,
 	}
 	if base.Audience != "" {
 		v.Audience = []string{base.Audience}
@@ -151,6 +157,7 @@ func (v *claimsView) read(c *jose.Claims, now time.Time) error {
 	var list []string
 	var cnf struct {
 		JKT string `json:"jkt"`
+		X5T string `json:"x5t#S256"`
 	}
 	for name, into := range map[string]any{"client_id": &v.ClientID, "stellaops:tenant": &v.Tenant, "scope": &scope, "scp": &list, "cnf": &cnf} {
 		if _, err := c.Decode(name, into); err != nil {
@@ -160,11 +167,8 @@ func (v *claimsView) read(c *jose.Claims, now time.Time) error {
 	v.Scopes = append(strings.Fields(scope), list...)
 	slices.Sort(v.Scopes)
 	v.Scopes = append([]string{}, slices.Compact(v.Scopes)...)
-	v.Binding = bindingView{Type: "none"}
-	if cnf.JKT != "" {
-		v.Binding = bindingView{Type: "dpop", JKT: cnf.JKT}
-	}
-	return nil
+	v.Binding = viewBinding(cnf.JKT, cnf.X5T)
+	return v.personView.read(c)
 }
 
 func (v *claimsView) text(p *ui.Page) {
@@ -175,8 +179,14 @@ func (v *claimsView) text(p *ui.Page) {
 	case !v.Verified:
 		verified = ui.T(ui.Warn, "no: offline")
 	}
-	p.Pairs(
-		ui.Pair{Key: "subject", Value: ui.C(v.Subject)},
+	pairs := []ui.Pair{{Key: "subject", Value: ui.C(v.Subject)}}
+	if v.Username != "" {
+		pairs = append(pairs, ui.Pair{Key: "user", Value: ui.C(v.Username)})
+	}
+	if !v.AuthTime.IsZero() {
+		pairs = append(pairs, ui.Pair{Key: "logged in", Value: ui.C(v.AuthTime.Format(time.RFC3339))})
+	}
+	pairs = append(pairs,
 		ui.Pair{Key: "client", Value: ui.C(v.ClientID)},
 		ui.Pair{Key: "tenant", Value: ui.C(v.Tenant)},
 		ui.Pair{Key: "scopes", Value: ui.C(strings.Join(v.Scopes, " "))},
@@ -187,4 +197,8 @@ func (v *claimsView) text(p *ui.Page) {
 		ui.Pair{Key: "signed by", Value: ui.C(strings.TrimSpace(v.KID + " " + v.Alg))},
 		ui.Pair{Key: "verified", Value: verified},
 	)
+	if v.Refreshable {
+		pairs = append(pairs, ui.Pair{Key: "refresh", Value: ui.C(tokenView{RefreshUntil: v.RefreshUntil}.refreshText())})
+	}
+	p.Pairs(pairs...)
 }

@@ -79,6 +79,9 @@ func checkMaterial(pub crypto.PublicKey) error {
 		if p.E < 3 || p.E&1 == 0 || p.N.Bit(0) == 0 {
 			return unusable("RSA modulus or exponent is even or too small")
 		}
+		if roca(p.N) {
+			return unusable("RSA key comes from a chip with the ROCA flaw (CVE-2017-15361): %w", errUnsupported)
+		}
 	case []byte:
 		if len(p) == 0 {
 			return unusable("empty symmetric key")

@@ -107,6 +107,13 @@ func (c *Client) loadToken() (*Token, error) {
 		c.warn(c.cfg.Issuer, "ignoring the cached token %q: %v", filepath.Join(d.Path(), name), damaged)
 		return nil, nil
 	}
+	cert, err := c.certificate()
+	if err != nil {
+		return nil, err
+	}
+	if t.X5T != cert {
+		return nil, nil // bound to a certificate that we no longer have
+	}
 	return t, nil
 }
 
@@ -116,7 +123,10 @@ func (c *Client) saveToken(d *durable.Dir, t *Token) error {
 	if err != nil {
 		return err
 	}
-	return d.Write(c.identity().name()+tokenSuffix, data, 0o600)
+	if err := d.Write(c.identity().name()+tokenSuffix, data, 0o600); err != nil {
+		return fmt.Errorf("storing the token: %w", err)
+	}
+	return nil
 }
 
 // isTokenName reports whether a file of the cache directory holds a token.

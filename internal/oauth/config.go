@@ -1,16 +1,18 @@
 // Package oauth gets access tokens for clients and attaches them to requests
-// (RFC 6749, 7521, 7523, 8414, 8707, 9449).
+// (RFC 6749, 7009, 7521, 7523, 8414, 8628, 8705, 8707, 9449).
 //
 // It guarantees that a token is only taken from the issuer that was
 // configured, byte for byte, over TLS; that a token which was asked to be
-// bound to a key is bound to it; that of several processes sharing a cache
-// directory one refreshes and the others wait; that a refresh which fails
-// leaves the last good token as it was; that nothing but a passing failure is
-// tried again; and that no secret, token or key reaches an error or an event.
+// bound to a key or a certificate is bound to it; that of several processes
+// sharing a cache directory one refreshes and the others wait; that a refresh
+// which fails leaves the last good token as it was; that a rotated refresh
+// token is on disk before the access token that came with it is used; that
+// nothing but a passing failure is tried again; and that no secret, token or key reaches an error or an event.
 // In offline mode it opens no socket.
 package oauth
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"sync"
@@ -18,6 +20,7 @@ import (
 
 	"github.com/stella-ops/stella/internal/fault"
 	"github.com/stella-ops/stella/internal/secret"
+	"github.com/stella-ops/stella/internal/signals"
 )
 
 // Limits and defaults.
@@ -31,6 +34,7 @@ const (
 	maxMetadataBytes      = 256 << 10
 	maxResponseBytes      = 64 << 10
 	maxTokenBytes         = 16 << 10
+	maxOpaqueBytes        = 4 << 10
 	maxReplayBytes        = 8 << 20
 )
 
@@ -52,6 +56,10 @@ type Config struct {
 	Tenant   string
 	Reason   string // sent along and not part of the cache key; see Client.Mint
 	Bearer   bool   // ask for a token without DPoP binding
+	// Device makes the tokens those of a person, who logs in once by Device;
+	// Token then refreshes them, and asks for none by client_credentials. Such
+	// tokens have cache entries of their own.
+	Device bool
 
 	// StaticToken is a ready bearer token (STELLA_TOKEN). It is used as it
 	// is: no discovery, no cache, no refresh.
@@ -68,8 +76,10 @@ type Config struct {
 	RetryDelays    []time.Duration // nil: 1 s, 2 s, 5 s; empty: no second attempt
 	ClockTolerance time.Duration   // 0: DefaultClockTolerance
 
-	Now    func() time.Time // nil: time.Now
-	Events func(Event)      // nil: nobody listens. Called from the goroutine that asked
+	Now func() time.Time // nil: time.Now
+	// Sleep waits between two polls of Device; nil waits by the real clock.
+	Sleep  func(context.Context, time.Duration) error
+	Events func(Event) // nil: nobody listens. Called from the goroutine that asked
 }
 
 // Client gets, keeps and uses tokens of one kind: one client, audience,
@@ -127,6 +137,9 @@ func newClient(cfg Config) *Client {
 	orDefault(&cfg.LockWait, DefaultLockWait)
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Sleep == nil {
+		cfg.Sleep = signals.Sleep
 	}
 	c := &Client{
 		cfg:      cfg,

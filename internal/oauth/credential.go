@@ -33,6 +33,19 @@ type assertionSubject struct {
 	now              time.Time
 }
 
+type public struct{}
+
+// Public is a client without a credential (method none, RFC 7591 section 2):
+// it only says who it is. What it gets is bound to a key of its own.
+func Public() Credential { return public{} }
+
+func (public) Method() string { return "none" }
+
+func (public) apply(_ http.Header, form url.Values, who assertionSubject) error {
+	form.Set("client_id", who.clientID)
+	return nil
+}
+
 type basic struct{ load func() (secret.Bytes, error) }
 
 // SecretBasic is client_secret_basic (RFC 6749 section 2.3.1).

@@ -4,6 +4,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -49,6 +50,7 @@ type fakeAuthority struct {
 	down     bool // 503 everywhere
 	date     time.Time
 	clock    func() time.Time // nil: time.Now
+	device   fakeDevice
 }
 
 func (f *fakeAuthority) now() time.Time {
@@ -86,8 +88,9 @@ func newFake(t *testing.T) *fakeAuthority {
 	mux.HandleFunc("GET /keys", f.jwks)
 	mux.HandleFunc("POST /connect/token", f.tokenEndpoint)
 	mux.HandleFunc("POST /revoke", f.revoke)
+	mux.HandleFunc("POST /device", f.deviceEndpoint)
 	mux.HandleFunc("/resource", f.resource)
-	f.srv = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	f.srv = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		f.mu.Lock()
 		f.requests[r.URL.Path]++
 		down, date := f.down, f.date
@@ -101,6 +104,8 @@ func newFake(t *testing.T) *fakeAuthority {
 		}
 		mux.ServeHTTP(w, r)
 	}))
+	f.srv.TLS = &tls.Config{ClientAuth: tls.RequestClientCert}
+	f.srv.StartTLS()
 	t.Cleanup(f.srv.Close)
 	return f
 }
@@ -108,8 +113,9 @@ func newFake(t *testing.T) *fakeAuthority {
 func (f *fakeAuthority) discovery(w http.ResponseWriter, _ *http.Request) {
 	m := map[string]any{
 		"issuer": f.srv.URL, "token_endpoint": f.srv.URL + "/connect/token", "jwks_uri": f.srv.URL + "/keys",
-		"revocation_endpoint": f.srv.URL + "/revoke", "grant_types_supported": []string{"client_credentials"},
-		"token_endpoint_auth_methods_supported": []string{"client_secret_basic", "private_key_jwt"},
+		"revocation_endpoint": f.srv.URL + "/revoke", "grant_types_supported": []string{grantClient, grantRefresh, grantDevice},
+		"device_authorization_endpoint":         f.srv.URL + "/device",
+		"token_endpoint_auth_methods_supported": []string{"client_secret_basic", "private_key_jwt", "tls_client_auth", "none"},
 		"dpop_signing_alg_values_supported":     []string{"ES256", "EdDSA"}, "x_unknown": map[string]any{"a": 1},
 	}
 	if f.issuer != "" {
@@ -142,11 +148,13 @@ func (f *fakeAuthority) tokenEndpoint(w http.ResponseWriter, r *http.Request) {
 	}
 	body, _ := io.ReadAll(r.Body)
 	form, err := url.ParseQuery(string(body))
-	if err != nil || form.Get("grant_type") != "client_credentials" {
+	person := form.Get("grant_type") == grantDevice || form.Get("grant_type") == grantRefresh
+	if err != nil || form.Get("grant_type") != "client_credentials" && !person {
 		writeJSON(w, 400, map[string]any{"error": "invalid_request"})
 		return
 	}
-	if form.Get("client_assertion") == "" && !basicOK(r) {
+	known := basicOK(r) || form.Get("client_assertion") != "" || form.Get("client_id") == testClient && (person || f.presented(r) != "")
+	if !known {
 		writeJSON(w, 401, map[string]any{"error": "invalid_client", "error_description": "who?"})
 		return
 	}
@@ -156,10 +164,20 @@ func (f *fakeAuthority) tokenEndpoint(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	if person && !f.device.grant(w, form, jkt) {
+		return
+	}
 	f.mu.Lock()
 	f.tokens = append(f.tokens, form)
 	f.mu.Unlock()
-	writeJSON(w, 200, f.tokenResponse(form, jkt))
+	m := f.tokenResponse(form, jkt, f.presented(r))
+	if person {
+		m["refresh_token"], m["refresh_token_expires_in"] = f.device.rotate(jkt), 3600
+		if f.device.bend != nil {
+			f.device.bend(m)
+		}
+	}
+	writeJSON(w, 200, m)
 }
 
 func basicOK(r *http.Request) bool {
@@ -202,7 +220,7 @@ func proofPayload(compact string) string {
 	return string(j.UnverifiedPayload())
 }
 
-func (f *fakeAuthority) tokenResponse(form url.Values, jkt string) map[string]any {
+func (f *fakeAuthority) tokenResponse(form url.Values, jkt, x5t string) map[string]any {
 	now := f.now()
 	claims := map[string]any{
 		"iss": f.srv.URL, "sub": testClient, "client_id": testClient, "aud": form.Get("audience"), "jti": rand.Text(),
@@ -212,6 +230,9 @@ func (f *fakeAuthority) tokenResponse(form url.Values, jkt string) map[string]an
 	if jkt != "" {
 		m["token_type"] = "DPoP"
 		claims["cnf"] = map[string]any{"jkt": jkt}
+	}
+	if x5t != "" {
+		claims["cnf"] = map[string]any{"x5t#S256": x5t}
 	}
 	if f.claims != nil {
 		f.claims(claims)
@@ -244,6 +265,7 @@ func (f *fakeAuthority) resource(w http.ResponseWriter, r *http.Request) {
 	}
 	body, _ := io.ReadAll(r.Body)
 	w.Header().Set("X-Scheme", scheme)
+	w.Header().Set("X-Certificate", f.presented(r))
 	_, _ = w.Write(body)
 }
 

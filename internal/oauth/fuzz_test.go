@@ -48,12 +48,15 @@ func FuzzCacheRecord(f *testing.F) {
 		f.Fatal(err)
 	}
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	for _, bound := range []bool{true, false} {
+	for _, bound := range []bool{true, false} { // with a refresh token, with a certificate
 		t := &Token{AccessToken: secret.New([]byte("a.b.c")), Scopes: []string{"x"}, IssuedAt: now, ExpiresAt: now.Add(time.Minute)}
+		id := identity{Issuer: "https://a.example", ClientID: "c", Audience: "aud", Tenant: "t", Requested: []string{"x"}, Bound: bound, Device: bound, Cert: !bound}
 		if bound {
-			t.key = key
+			t.key, t.RefreshToken, t.RefreshUntil = key, secret.New([]byte("r-1")), now.Add(time.Hour)
+		} else {
+			t.X5T = "x"
 		}
-		data, err := encodeRecord(identity{"https://a.example", "c", "aud", "t", []string{"x"}, bound}, t)
+		data, err := encodeRecord(id, t)
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -69,7 +72,7 @@ func FuzzCacheRecord(f *testing.F) {
 			t.Fatal(err)
 		}
 		id2, tok2, err := parseRecord(again)
-		if err != nil || id2.name() != id.name() || tok2.JKT != tok.JKT || !tok2.ExpiresAt.Equal(tok.ExpiresAt) {
+		if err != nil || id2.name() != id.name() || tok2.JKT != tok.JKT || tok2.X5T != tok.X5T || string(tok2.RefreshToken.Reveal()) != string(tok.RefreshToken.Reveal()) || !tok2.ExpiresAt.Equal(tok.ExpiresAt) {
 			t.Fatalf("does not survive writing: %v", err)
 		}
 	})
@@ -81,6 +84,44 @@ func FuzzMetadataRecord(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if md, err := parseMetadataRecord(data, issuer, map[string]bool{originOf(issuer): true}); err == nil && md.Issuer != issuer {
 			t.Fatalf("took issuer %q", md.Issuer)
+		}
+	})
+}
+
+func FuzzDeviceResponse(f *testing.F) {
+	const issuer = "https://a.example"
+	f.Add([]byte(`{"device_code":"d","user_code":"WDJB-MJHT","verification_uri":"https://a.example/device","verification_uri_complete":"https://a.example/device?user_code=WDJB-MJHT","expires_in":900,"interval":5}`))
+	f.Add([]byte(`{"device_code":"d","user_code":"A","verification_uri":"https://a.example:443/","expires_in":1e300,"interval":-1}`))
+	f.Add([]byte(`{"error":"invalid_client"}`))
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		r, err := parseDeviceResponse(data, now, map[string]bool{originOf(issuer): true})
+		if err != nil {
+			return
+		}
+		life := r.ExpiresAt.Sub(now)
+		if life < time.Second || life > maxDeviceLife || r.interval < time.Second || r.interval > maxPollPause {
+			t.Fatalf("took a life of %s and an interval of %s", life, r.interval)
+		}
+		for _, shown := range []string{r.UserCode, r.VerificationURI, r.VerificationURIComplete} {
+			for _, c := range []byte(shown) {
+				if c <= ' ' || c > '~' {
+					t.Fatalf("would show %q", shown)
+				}
+			}
+		}
+		if originOf(r.VerificationURI) != originOf(issuer+":443") || r.VerificationURIComplete != "" && originOf(r.VerificationURIComplete) != originOf(issuer) {
+			t.Fatalf("would send people to %q, %q", r.VerificationURI, r.VerificationURIComplete)
+		}
+	})
+}
+
+func FuzzCertificate(f *testing.F) {
+	f.Add([]byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"))
+	f.Add([]byte("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if cert, err := firstCertificate(data); err == nil && len(x5t(cert)) != 43 {
+			t.Fatalf("took a certificate of %d bytes", len(cert.Raw))
 		}
 	})
 }

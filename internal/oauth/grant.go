@@ -8,20 +8,26 @@ import (
 	"strings"
 
 	"github.com/stella-ops/stella/internal/fault"
-	"github.com/stella-ops/stella/internal/jose/dpop"
+)
+
+// The grants (RFC 6749 sections 4.4 and 6, RFC 8628 section 3.4).
+const (
+	grantClient  = "client_credentials"
+	grantRefresh = "refresh_token"
+	grantDevice  = "urn:ietf:params:oauth:grant-type:device_code"
 )
 
 // grant asks for a new token by client_credentials (RFC 6749 section 4.4),
 // bound to key unless key is nil.
 func (c *Client) grant(ctx context.Context, key *ecdsa.PrivateKey) (*Token, error) {
-	md, err := c.Discover(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if err := c.supports(md); err != nil {
-		return nil, err
-	}
-	form := url.Values{"grant_type": {"client_credentials"}}
+	form := c.wishes()
+	form.Set("grant_type", grantClient)
+	return c.ask(ctx, form, key, "asking for a token as "+c.cfg.ClientID)
+}
+
+// wishes are the parameters that say what is asked for.
+func (c *Client) wishes() url.Values {
+	form := url.Values{}
 	for name, v := range map[string]string{
 		"scope": strings.Join(c.cfg.Scopes, " "), "audience": c.cfg.Audience, "tenant": c.cfg.Tenant, "reason": c.cfg.Reason,
 	} {
@@ -29,76 +35,50 @@ func (c *Client) grant(ctx context.Context, key *ecdsa.PrivateKey) (*Token, erro
 			form.Set(name, v)
 		}
 	}
-	return climb(ctx, c.ladder, "asking "+c.cfg.Issuer+" for a token", md.TokenEndpoint, func(ctx context.Context) (*Token, error) {
-		sent := c.cfg.Now()
-		r, err := c.postWithNonce(ctx, md.TokenEndpoint, form, key)
-		if err != nil {
-			return nil, err
-		}
-		if r.status != http.StatusOK {
-			return nil, c.refusal(r, "asking for a token as "+c.cfg.ClientID)
-		}
-		if err := r.json(); err != nil {
-			return nil, err
-		}
-		resp, err := parseTokenResponse(r.body)
-		if err != nil {
-			return nil, fault.Errorf(fault.Trust, "%s does not answer with a token response: %w", r.url, err)
-		}
-		return c.newToken(resp, key, sent, r.url)
+	return form
+}
+
+// ask posts form to the token endpoint until it is answered, and judges the
+// answer. what completes the sentence "… : no answer".
+func (c *Client) ask(ctx context.Context, form url.Values, key *ecdsa.PrivateKey, what string) (*Token, error) {
+	md, err := c.Discover(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.supports(md, form.Get("grant_type")); err != nil {
+		return nil, err
+	}
+	where := c.endpoint(md.TokenEndpoint, md.Aliases.TokenEndpoint)
+	return climb(ctx, c.ladder, what, where, func(ctx context.Context) (*Token, error) {
+		return c.askOnce(ctx, where, form, key, what)
 	})
 }
 
-// postWithNonce posts form as the client. When the server demands a nonce it
-// tries again exactly once (RFC 9449 section 8).
-func (c *Client) postWithNonce(ctx context.Context, endpoint string, form url.Values, key *ecdsa.PrivateKey) (*reply, error) {
-	for again := false; ; again = true {
-		r, err := c.post(ctx, endpoint, form, key)
-		if err != nil {
-			return nil, err
-		}
-		fresh := c.nonces.learn(endpoint, r.header)
-		if again || !fresh || r.status != http.StatusBadRequest || key == nil {
-			return r, nil
-		}
-		if oe, err := parseOAuthError(r.body); err != nil || oe.Code != "use_dpop_nonce" {
-			return r, nil
-		}
-	}
-}
-
-// post sends one request with a fresh assertion and a fresh proof.
-func (c *Client) post(ctx context.Context, endpoint string, base url.Values, key *ecdsa.PrivateKey) (*reply, error) {
-	if c.cfg.Credential == nil {
-		return nil, fault.Errorf(fault.Config, "client %q has no secret and no key", c.cfg.ClientID).
-			Hint("set auth.client_secret or auth.private_key (a reference, never the value)")
-	}
-	form := url.Values{}
-	for k, v := range base {
-		form[k] = v
-	}
-	h := http.Header{}
-	who := assertionSubject{c.cfg.ClientID, c.cfg.Issuer, c.cfg.Now()}
-	if err := c.cfg.Credential.apply(h, form, who); err != nil {
+// askOnce is one attempt of ask.
+func (c *Client) askOnce(ctx context.Context, where string, form url.Values, key *ecdsa.PrivateKey, what string) (*Token, error) {
+	sent := c.cfg.Now()
+	r, err := c.postWithNonce(ctx, where, form, key)
+	if err != nil {
 		return nil, err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, strings.NewReader(form.Encode()))
+	if r.status != http.StatusOK {
+		return nil, c.refusal(r, what)
+	}
+	if err := r.json(); err != nil {
+		return nil, err
+	}
+	resp, err := parseTokenResponse(r.body)
 	if err != nil {
-		return nil, fault.As(fault.Config, err)
+		return nil, fault.Errorf(fault.Trust, "%s does not answer with a token response: %w", r.url, err)
 	}
-	req.Header = h
-	h.Set("Content-Type", "application/x-www-form-urlencoded")
-	h.Set("Accept", "application/json")
-	if key != nil {
-		prover, err := dpop.NewProver(key)
-		if err != nil {
-			return nil, err
-		}
-		proof, err := prover.Proof(http.MethodPost, endpoint, dpop.ProofOptions{Now: c.cfg.Now(), Nonce: c.nonces.get(endpoint)})
-		if err != nil {
-			return nil, err
-		}
-		h.Set("DPoP", proof)
+	return c.newToken(resp, key, sent, r.url)
+}
+
+// endpoint is alias where the client presents a certificate and the issuer has
+// another place for that (RFC 8705 section 5).
+func (c *Client) endpoint(plain, alias string) string {
+	if c.usesCertificate() && alias != "" {
+		return alias
 	}
-	return c.send(ctx, req, maxResponseBytes)
+	return plain
 }

@@ -18,6 +18,8 @@ type Metadata struct {
 	TokenEndpoint      string
 	JWKSURI            string
 	RevocationEndpoint string // empty when not offered
+	DeviceEndpoint     string // empty when not offered (RFC 8628 section 4)
+	Aliases            Aliases
 	AuthMethods        []string
 	GrantTypes         []string
 	DPoPAlgs           []string
@@ -27,6 +29,14 @@ type Metadata struct {
 	Life      time.Duration // how long it may be used without asking again
 
 	raw []byte
+}
+
+// Aliases are endpoints for clients that present a certificate (RFC 8705
+// section 5); an empty one is where it is for all others.
+type Aliases struct {
+	TokenEndpoint      string
+	RevocationEndpoint string
+	DeviceEndpoint     string
 }
 
 // wellKnown is where the metadata of issuer is (OpenID Connect Discovery 1.0
@@ -44,12 +54,20 @@ func parseMetadata(data []byte, issuer string, origins map[string]bool) (*Metada
 		return nil, fault.Errorf(fault.Trust, "%s does not answer with metadata: %w", where, err)
 	}
 	md := &Metadata{raw: data}
+	var aliases members
 	err = m.all(map[string]any{
 		"issuer": &md.Issuer, "token_endpoint": &md.TokenEndpoint, "jwks_uri": &md.JWKSURI,
 		"revocation_endpoint": &md.RevocationEndpoint, "grant_types_supported": &md.GrantTypes,
+		"device_authorization_endpoint": &md.DeviceEndpoint, "mtls_endpoint_aliases": &aliases,
 		"token_endpoint_auth_methods_supported": &md.AuthMethods,
 		"dpop_signing_alg_values_supported":     &md.DPoPAlgs, "scopes_supported": &md.Scopes,
 	})
+	if err == nil {
+		err = aliases.all(map[string]any{
+			"token_endpoint": &md.Aliases.TokenEndpoint, "revocation_endpoint": &md.Aliases.RevocationEndpoint,
+			"device_authorization_endpoint": &md.Aliases.DeviceEndpoint,
+		})
+	}
 	if err != nil {
 		return nil, fault.Errorf(fault.Trust, "%s does not answer with metadata: %w", where, err)
 	}
@@ -58,6 +76,11 @@ func parseMetadata(data []byte, issuer string, origins map[string]bool) (*Metada
 		return nil, fault.Errorf(fault.Trust, "discovery at %s names another issuer: %.200q instead of %q", where, md.Issuer, issuer).
 			Hint("if that is the Authority you mean, set authority.url to exactly what it names")
 	}
+	return md, md.checkEndpoints(origins)
+}
+
+// checkEndpoints judges every endpoint that a credential could be sent to.
+func (md *Metadata) checkEndpoints(origins map[string]bool) error {
 	for _, e := range []struct {
 		name, url string
 		required  bool
@@ -65,15 +88,31 @@ func parseMetadata(data []byte, issuer string, origins map[string]bool) (*Metada
 		{"token_endpoint", md.TokenEndpoint, true},
 		{"jwks_uri", md.JWKSURI, true},
 		{"revocation_endpoint", md.RevocationEndpoint, false},
+		{"device_authorization_endpoint", md.DeviceEndpoint, false},
 	} {
 		if e.url == "" && !e.required {
 			continue
 		}
 		if err := checkEndpoint(e.name, e.url, origins); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return md, nil
+	// A listener that asks for certificates has a port of its own. What is sent
+	// there is of no use to another program on the same host: the key of the
+	// certificate never leaves.
+	ports := hostsOf(origins)
+	for name, raw := range map[string]string{
+		"token_endpoint": md.Aliases.TokenEndpoint, "revocation_endpoint": md.Aliases.RevocationEndpoint,
+		"device_authorization_endpoint": md.Aliases.DeviceEndpoint,
+	} {
+		if raw == "" {
+			continue
+		}
+		if err := checkEndpoint("mtls_endpoint_aliases."+name, raw, map[string]bool{originOf(raw): ports[hostOf(raw)]}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // checkEndpoint refuses an endpoint that would carry a credential elsewhere.
@@ -96,11 +135,11 @@ func checkEndpoint(name, raw string, origins map[string]bool) error {
 
 // supports refuses early what the issuer says it does not do. A list that is
 // absent forbids nothing.
-func (c *Client) supports(md *Metadata) error {
+func (c *Client) supports(md *Metadata, grant string) error {
 	lacks := func(list []string, v string) bool { return len(list) > 0 && !slices.Contains(list, v) }
 	switch {
-	case lacks(md.GrantTypes, "client_credentials"):
-		return fault.Errorf(fault.Config, "%s does not offer the client_credentials grant", md.Issuer)
+	case lacks(md.GrantTypes, grant):
+		return fault.Errorf(fault.Config, "%s does not offer the grant %s", md.Issuer, grant)
 	case c.cfg.Credential != nil && lacks(md.AuthMethods, c.cfg.Credential.Method()):
 		return fault.Errorf(fault.Config, "%s does not offer %s; it offers %.200q", md.Issuer, c.cfg.Credential.Method(), md.AuthMethods)
 	case !c.cfg.Bearer && lacks(md.DPoPAlgs, "ES256"):

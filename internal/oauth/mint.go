@@ -19,6 +19,9 @@ func (c *Client) MintFor(ctx context.Context, key *ecdsa.PrivateKey) (*Token, er
 	if err := c.mayAsk(); err != nil {
 		return nil, err
 	}
+	if c.cfg.Device {
+		return nil, fault.Errorf(fault.Input, "client %q gets tokens of the person who logged in only, and makes none of its own", c.cfg.ClientID)
+	}
 	if key != nil && c.cfg.Bearer {
 		return nil, fault.Errorf(fault.Input, "a bearer token is bound to no key")
 	}

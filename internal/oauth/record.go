@@ -29,10 +29,15 @@ type identity struct {
 	Tenant    string   `json:"tenant"`
 	Requested []string `json:"requested_scopes"`
 	Bound     bool     `json:"dpop"`
+	Cert      bool     `json:"certificate,omitempty"` // bound to a certificate
+	Device    bool     `json:"device,omitempty"`      // of a person
 }
 
 func (c *Client) identity() identity {
-	return identity{c.cfg.Issuer, c.cfg.ClientID, c.cfg.Audience, c.cfg.Tenant, c.cfg.Scopes, !c.cfg.Bearer}
+	return identity{
+		Issuer: c.cfg.Issuer, ClientID: c.cfg.ClientID, Audience: c.cfg.Audience, Tenant: c.cfg.Tenant, Requested: c.cfg.Scopes,
+		Bound: !c.cfg.Bearer, Cert: c.usesCertificate(), Device: c.cfg.Device,
+	}
 }
 
 // name hashes id with a domain-separation string. Its members are JSON, so no
@@ -55,12 +60,17 @@ type record struct {
 	IssuedAt  time.Time `json:"issued_at"`
 	ExpiresAt time.Time `json:"expires_at"`
 	Key       []byte    `json:"dpop_key,omitempty"` // PKCS #8
+	X5T       string    `json:"x5t_s256,omitempty"`
+
+	Refresh      string    `json:"refresh_token,omitempty"`
+	RefreshUntil time.Time `json:"refresh_until,omitzero"`
 }
 
 func encodeRecord(id identity, t *Token) ([]byte, error) {
 	r := record{
 		Schema: schemaToken, identity: id, Granted: t.Scopes, Token: string(t.AccessToken.Reveal()),
-		IssuedAt: t.IssuedAt, ExpiresAt: t.ExpiresAt,
+		IssuedAt: t.IssuedAt, ExpiresAt: t.ExpiresAt, X5T: t.X5T,
+		Refresh: string(t.RefreshToken.Reveal()), RefreshUntil: t.RefreshUntil,
 	}
 	if t.key != nil {
 		der, err := x509.MarshalPKCS8PrivateKey(t.key)
@@ -90,10 +100,22 @@ func parseRecord(data []byte) (identity, *Token, error) {
 	if !slices.Equal(r.Requested, normalScopes(r.Requested)) || r.Requested == nil {
 		return identity{}, nil, fmt.Errorf("its scopes are not in order")
 	}
+	if r.Cert != (r.X5T != "") {
+		return identity{}, nil, fmt.Errorf("its binding makes no sense")
+	}
 	t := &Token{
 		AccessToken: secret.New([]byte(r.Token)), Type: TypeBearer,
 		Issuer: r.Issuer, ClientID: r.ClientID, Audience: r.Audience, Tenant: r.Tenant,
-		Scopes: r.Granted, IssuedAt: r.IssuedAt.UTC(), ExpiresAt: r.ExpiresAt.UTC(), FromCache: true,
+		Scopes: r.Granted, IssuedAt: r.IssuedAt.UTC(), ExpiresAt: r.ExpiresAt.UTC(), X5T: r.X5T, FromCache: true,
+	}
+	if r.Refresh != "" {
+		if err := checkOpaque("refresh token", r.Refresh); err != nil {
+			return identity{}, nil, err
+		}
+		t.RefreshToken = secret.New([]byte(r.Refresh))
+		if !r.RefreshUntil.IsZero() {
+			t.RefreshUntil = r.RefreshUntil.UTC()
+		}
 	}
 	if !r.Bound {
 		if r.Key != nil {

@@ -9,8 +9,12 @@ import (
 	"github.com/stella-ops/stella/internal/jose"
 )
 
-// maxTokenLife bounds expires_in; a longer life is cut to it.
-const maxTokenLife = 24 * time.Hour
+// maxTokenLife bounds expires_in, maxRefreshLife that of a refresh token; a
+// longer life is cut to it.
+const (
+	maxTokenLife   = 24 * time.Hour
+	maxRefreshLife = 10 * 365 * 24 * time.Hour
+)
 
 // members reads a JSON object without repeated names, unknown ones allowed.
 type members map[string]json.RawMessage
@@ -54,6 +58,9 @@ type tokenResponse struct {
 	tokenType   string
 	life        time.Duration
 	scopes      []string // nil when the answer names none: all that were asked for
+
+	refreshToken string        // empty: none
+	refreshLife  time.Duration // zero: not said
 }
 
 // parseTokenResponse is strict about what is there and silent about members
@@ -64,10 +71,11 @@ func parseTokenResponse(data []byte) (*tokenResponse, error) {
 		return nil, err
 	}
 	var r tokenResponse
-	var seconds float64
+	var seconds, refreshSeconds float64
 	var scope *string
 	err = m.all(map[string]any{
 		"access_token": &r.accessToken, "token_type": &r.tokenType, "expires_in": &seconds, "scope": &scope,
+		"refresh_token": &r.refreshToken, "refresh_token_expires_in": &refreshSeconds,
 	})
 	if err != nil {
 		return nil, err
@@ -81,14 +89,44 @@ func parseTokenResponse(data []byte) (*tokenResponse, error) {
 	if _, ok := m["expires_in"]; !ok || !(seconds >= 1) {
 		return nil, fmt.Errorf("no expires_in of at least one second")
 	}
-	r.life = maxTokenLife
-	if seconds < maxTokenLife.Seconds() {
-		r.life = time.Duration(seconds) * time.Second
+	r.life = lifeOf(seconds, maxTokenLife)
+	if r.refreshToken != "" {
+		if err := checkOpaque("refresh_token", r.refreshToken); err != nil {
+			return nil, err
+		}
+		if refreshSeconds >= 1 {
+			r.refreshLife = lifeOf(refreshSeconds, maxRefreshLife)
+		}
 	}
 	if scope != nil {
 		r.scopes = normalScopes([]string{*scope})
 	}
 	return &r, nil
+}
+
+// lifeOf cuts a number of seconds to at most longest.
+func lifeOf(seconds float64, longest time.Duration) time.Duration {
+	if seconds < longest.Seconds() {
+		return time.Duration(seconds) * time.Second
+	}
+	return longest
+}
+
+// checkOpaque accepts what RFC 6749 appendix A allows in a refresh token, and
+// RFC 8628 in a device code: visible ASCII.
+func checkOpaque(name, s string) error {
+	if s == "" {
+		return fmt.Errorf("no %s", name)
+	}
+	if len(s) > maxOpaqueBytes {
+		return fmt.Errorf("%s is larger than %d bytes", name, maxOpaqueBytes)
+	}
+	for _, c := range []byte(s) {
+		if c < 0x20 || c > 0x7e {
+			return fmt.Errorf("%s has a character that is not visible ASCII", name)
+		}
+	}
+	return nil
 }
 
 // checkTokenText accepts a b64token of RFC 6750 section 2.1, so that a token

@@ -7,11 +7,13 @@ import (
 	"net/url"
 
 	"github.com/stella-ops/stella/internal/fault"
+	"github.com/stella-ops/stella/internal/secret"
 )
 
-// Revoke asks the issuer to revoke t (RFC 7009), once and without retries: a
-// logout should not wait for a server that is down. offered is false, with no
-// error, when the issuer has no revocation endpoint.
+// Revoke asks the issuer to revoke t (RFC 7009), the refresh token before the
+// access token, each once and without retries: a logout should not wait for a
+// server that is down. An access token that has expired is left out. offered
+// is false, with no error, when the issuer has no revocation endpoint.
 func (c *Client) Revoke(ctx context.Context, t *Token) (offered bool, err error) {
 	if err := c.mayAsk(); err != nil {
 		return false, err
@@ -23,15 +25,28 @@ func (c *Client) Revoke(ctx context.Context, t *Token) (offered bool, err error)
 	if md.RevocationEndpoint == "" {
 		return false, nil
 	}
-	form := url.Values{"token": {string(t.AccessToken.Reveal())}, "token_type_hint": {"access_token"}}
-	r, err := c.post(ctx, md.RevocationEndpoint, form, nil)
+	where := c.endpoint(md.RevocationEndpoint, md.Aliases.RevocationEndpoint)
+	if !t.RefreshToken.Empty() {
+		if err := c.revokeOne(ctx, where, "refresh_token", t.RefreshToken); err != nil {
+			return true, err
+		}
+	}
+	if !t.Valid(c.cfg.Now()) {
+		return true, nil
+	}
+	return true, c.revokeOne(ctx, where, "access_token", t.AccessToken)
+}
+
+func (c *Client) revokeOne(ctx context.Context, where, hint string, token secret.Bytes) error {
+	form := url.Values{"token": {string(token.Reveal())}, "token_type_hint": {hint}}
+	r, err := c.post(ctx, where, form, nil)
 	if err != nil {
-		return true, fault.As(kindOrTransient(err), fmt.Errorf("revoking a token at %s: %w", md.RevocationEndpoint, err))
+		return fault.As(kindOrTransient(err), fmt.Errorf("revoking a token at %s: %w", where, err))
 	}
 	if r.status != http.StatusOK {
-		return true, c.refusal(r, "revoking a token")
+		return c.refusal(r, "revoking a token")
 	}
-	return true, nil
+	return nil
 }
 
 func kindOrTransient(err error) fault.Kind {

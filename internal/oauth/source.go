@@ -2,7 +2,6 @@ package oauth
 
 import (
 	"context"
-	"fmt"
 	"path/filepath"
 	"time"
 
@@ -24,7 +23,7 @@ func (c *Client) Token(ctx context.Context) (*Token, error) {
 
 // Login returns a fresh token even when the one at hand is good, after having
 // asked the issuer for its metadata anew. What is cached stays as it was if
-// that fails.
+// that fails. A person logs in by Device instead.
 func (c *Client) Login(ctx context.Context) (*Token, error) {
 	if err := c.mayAsk(); err != nil {
 		return nil, err
@@ -144,43 +143,36 @@ func (c *Client) refresh(ctx context.Context, unwanted *Token) (*Token, error) {
 		return nil, offlineError(c.cfg.Issuer)
 	}
 	if c.cfg.CacheDir == "" {
-		key, err := c.keyFor(c.token)
-		if err != nil {
-			return nil, err
-		}
-		return c.grant(ctx, key)
+		return c.renew(ctx, c.token, c.keeper(nil))
 	}
+	var fresh *Token
+	err := c.withEntry(ctx, func(d *durable.Dir) error {
+		stored, err := c.loadToken()
+		if err != nil {
+			return err
+		}
+		if c.good(stored, unwanted) {
+			fresh = stored
+			return nil
+		}
+		fresh, err = c.renew(ctx, stored, c.keeper(d))
+		return err
+	})
+	return fresh, err
+}
+
+// withEntry calls do with the cache directory, while no other process changes
+// this client's entry in it.
+func (c *Client) withEntry(ctx context.Context, do func(*durable.Dir) error) error {
 	d, err := openCache(c.cfg.CacheDir, true)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer d.Close()
 	held, err := lock.Acquire(ctx, filepath.Join(d.Path(), c.identity().name()+".lock"), "stella, refreshing a token", c.cfg.LockWait)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() { _ = held.Release() }()
-	stored, err := c.loadToken()
-	if err != nil {
-		return nil, err
-	}
-	if c.good(stored, unwanted) {
-		return stored, nil
-	}
-	return c.fetchAndSave(ctx, d, stored)
-}
-
-func (c *Client) fetchAndSave(ctx context.Context, d *durable.Dir, stored *Token) (*Token, error) {
-	key, err := c.keyFor(stored)
-	if err != nil {
-		return nil, err
-	}
-	fresh, err := c.grant(ctx, key)
-	if err != nil {
-		return nil, err
-	}
-	if err := c.saveToken(d, fresh); err != nil {
-		return nil, fmt.Errorf("storing the token: %w", err)
-	}
-	return fresh, nil
+	return do(d)
 }

@@ -33,11 +33,21 @@ type Token struct {
 	Scopes      []string // granted, sorted
 	IssuedAt    time.Time
 	ExpiresAt   time.Time // by the local clock; zero: not known (a static token)
-	JKT         string    // thumbprint of the key it is bound to; empty for a bearer token
+	JKT         string    // thumbprint of the key it is bound to (RFC 9449); empty without one
+	X5T         string    // x5t#S256 of the certificate it is bound to (RFC 8705); empty without one
 	FromCache   bool      // taken from the cache directory, not fetched by this process
 
-	key   *ecdsa.PrivateKey // proves possession; nil for a bearer token
+	RefreshToken secret.Bytes // RFC 6749 section 1.5; empty: none
+	RefreshUntil time.Time    // its end; zero: there is none, or its end is not known
+
+	key   *ecdsa.PrivateKey // proves possession; nil without a DPoP key
 	proof *dpop.Prover
+}
+
+// Refreshable reports whether t comes with a refresh token that has not ended
+// at now, as far as that is known.
+func (t *Token) Refreshable(now time.Time) bool {
+	return !t.RefreshToken.Empty() && (t.RefreshUntil.IsZero() || now.Before(t.RefreshUntil))
 }
 
 // Valid reports whether t has not expired at now.
@@ -97,6 +107,16 @@ func (c *Client) newToken(r *tokenResponse, key *ecdsa.PrivateKey, sent time.Tim
 	if r.scopes == nil {
 		t.Scopes = c.cfg.Scopes
 	}
+	if r.refreshToken != "" {
+		t.RefreshToken = secret.New([]byte(r.refreshToken))
+		if r.refreshLife > 0 {
+			t.RefreshUntil = sent.UTC().Add(r.refreshLife).Truncate(time.Second)
+		}
+	}
+	var err error
+	if t.X5T, err = c.certificate(); err != nil {
+		return nil, err
+	}
 	if key != nil {
 		if err := t.bind(key); err != nil {
 			return nil, err
@@ -117,18 +137,24 @@ func (c *Client) newToken(r *tokenResponse, key *ecdsa.PrivateKey, sent time.Tim
 	return t, nil
 }
 
-// checkBinding looks into a token that is a JWT: it must name the key that it
-// was asked to be bound to. An opaque token cannot be looked into.
+// checkBinding looks into a token that is a JWT: it must name the key, and the
+// certificate, that it was asked to be bound to. An opaque token cannot be
+// looked into.
 func (t *Token) checkBinding(url string) error {
 	_, claims, err := t.Unverified()
-	if err != nil || t.Type != TypeDPoP {
+	if err != nil || t.JKT == "" && t.X5T == "" {
 		return nil
 	}
 	var cnf struct {
 		JKT string `json:"jkt"`
+		X5T string `json:"x5t#S256"`
 	}
-	if _, err := claims.Decode("cnf", &cnf); err != nil || cnf.JKT != t.JKT {
+	_, err = claims.Decode("cnf", &cnf)
+	switch {
+	case t.JKT != "" && (err != nil || cnf.JKT != t.JKT):
 		return fault.Errorf(fault.Trust, "%s says the token is bound to our key, but its cnf.jkt is %.60q instead of %q", url, cnf.JKT, t.JKT)
+	case t.X5T != "" && (err != nil || cnf.X5T != t.X5T):
+		return fault.Errorf(fault.Trust, "the token of %s is not bound to our certificate: its cnf.x5t#S256 is %.60q instead of %q", url, cnf.X5T, t.X5T)
 	}
 	return nil
 }

@@ -55,6 +55,27 @@ func originOf(raw string) string {
 	return u.Scheme + "://" + net.JoinHostPort(strings.ToLower(u.Hostname()), port)
 }
 
+// hostOf returns the host of an https URL in lower case, without its port, or
+// "" for another URL.
+func hostOf(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil || u.Scheme != "https" {
+		return ""
+	}
+	return strings.ToLower(u.Hostname())
+}
+
+// hostsOf returns the hosts of origins that are https.
+func hostsOf(origins map[string]bool) map[string]bool {
+	hosts := map[string]bool{}
+	for origin := range origins {
+		if host := hostOf(origin); host != "" {
+			hosts[host] = true
+		}
+	}
+	return hosts
+}
+
 // normalScopes returns the scopes sorted and each once.
 func normalScopes(scopes []string) []string {
 	out := []string{}

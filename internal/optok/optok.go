@@ -5,9 +5,12 @@
 // 9068, typ at+jwt) of the expected issuer and audience, signed by a key that
 // the issuer publishes now and valid at this time; that a token bound to a key
 // (cnf.jkt) is accepted only under the scheme DPoP with a fresh proof for this
-// very request and token (RFC 9449 section 7); that a binding it does not
-// understand is refused; and that a question which cannot be decided now is
-// answered with 503, never with yes.
+// very request and token (RFC 9449 section 7), one bound to a certificate
+// (cnf.x5t#S256) only over a TLS connection with that client certificate (RFC
+// 8705 section 3), and one bound to both only with both; that a binding it does
+// not understand is refused; that a revoked token is refused where revocations
+// are followed; and that a question which cannot be decided now is answered
+// with 503, never with yes.
 package optok
 
 import (
@@ -49,7 +52,11 @@ type Verifier struct {
 	// CheckNonce, when set, demands a nonce in proofs; NewNonce makes one.
 	CheckNonce func(nonce string, now time.Time) error
 	NewNonce   func(now time.Time) string
-	Now        func() time.Time // nil means time.Now
+	// Revoked, when set, is asked last about every token that is acceptable
+	// otherwise: 401 when it is revoked, 503 on an error. The method Check of
+	// Revocations is one.
+	Revoked func(ctx context.Context, p *Principal) (reason string, revoked bool, err error)
+	Now     func() time.Time // nil means time.Now
 }
 
 // Principal is who sent a verified request.
@@ -59,7 +66,8 @@ type Principal struct {
 	Tenant         string   // stellaops:tenant, else tid; may be empty
 	AllowedTenants []string // stellaops:allowed_tenants
 	Scopes         []string // scope and scp together, sorted
-	JKT            string   // thumbprint of the key that the token is bound to; empty for a bearer token
+	JKT            string   // RFC 7638 thumbprint of the key that the token is bound to, or empty
+	X5T            string   // RFC 8705 thumbprint of the client certificate that the token is bound to, or empty
 	TokenID        string
 	KID            string
 	IssuedAt       time.Time
@@ -101,10 +109,18 @@ func (v *Verifier) Verify(r *http.Request) (*Principal, error) {
 		return nil, invalidToken(true, "a bound token needs the scheme DPoP and a proof", nil)
 	case p.JKT == "" && bound:
 		return nil, invalidToken(true, "the token is not bound to a key", nil)
-	case bound:
+	}
+	// Before the proof: a caller without the certificate must not use it up.
+	if err := certificate(r, p, bound); err != nil {
+		return nil, err
+	}
+	if bound {
 		if err := v.proof(r, token, p.JKT, at); err != nil {
 			return nil, err
 		}
+	}
+	if err := v.revoked(r.Context(), p, bound); err != nil {
+		return nil, err
 	}
 	return p, nil
 }

@@ -143,7 +143,7 @@ func TestTokenRefusals(t *testing.T) {
 		"no client_id":       func(c map[string]any) { delete(c, "client_id") },
 		"no jti":             func(c map[string]any) { delete(c, "jti") },
 		"scope of a number":  func(c map[string]any) { c["scope"] = 7 },
-		"M09 two bindings":   func(c map[string]any) { c["cnf"].(map[string]any)["x5t#S256"] = "x" },
+		"M07 no thumbprint":  func(c map[string]any) { c["cnf"].(map[string]any)["x5t#S256"] = "x" },
 		"unknown binding":    func(c map[string]any) { c["cnf"] = map[string]any{"kid": "x"} },
 		"empty binding":      func(c map[string]any) { c["cnf"] = map[string]any{} },
 		"unbound, DPoP":      func(c map[string]any) { delete(c, "cnf") },

@@ -62,7 +62,7 @@ func (v *Verifier) judge(c *jose.Claims, p *Principal, now time.Time) string {
 	if p.Scopes, ok = scopes(c); !ok {
 		return "the scopes are malformed"
 	}
-	if p.JKT, ok = binding(c); !ok {
+	if p.JKT, p.X5T, ok = binding(c); !ok {
 		return "the token is bound in a way that is not understood"
 	}
 	found, err := c.Decode("stellaops:tenant", &p.Tenant)
@@ -99,21 +99,4 @@ func scopes(c *jose.Claims) ([]string, bool) {
 	}
 	slices.Sort(all)
 	return slices.Compact(all), true
-}
-
-// binding returns cnf.jkt, or "" for a token without cnf. A confirmation that
-// is anything but one thumbprint is not understood, so not ok.
-func binding(c *jose.Claims) (jkt string, ok bool) {
-	raw, has := c.Raw["cnf"]
-	if !has {
-		return "", true
-	}
-	var cnf map[string]json.RawMessage
-	if json.Unmarshal(raw, &cnf) != nil || len(cnf) != 1 {
-		return "", false
-	}
-	if json.Unmarshal(cnf["jkt"], &jkt) != nil || len(jkt) != 43 {
-		return "", false
-	}
-	return jkt, true
 }

@@ -222,7 +222,7 @@ signing:
 	for j, addr := range f.listen {
 		fmt.Fprintf(&b, "    - {name: %s, url: https://%s/jwks}\n", ReplicaName(j), addr)
 	}
-	fmt.Fprintf(&b, "bootstrap: {apiKey: \"file:%s\"}\ntenants: [%s]\n", f.Bootstrap, Tenant)
+	fmt.Fprintf(&b, "security: {rateLimiting: {token: {enabled: false}, authorize: {enabled: false}}}\nbootstrap: {apiKey: \"file:%s\"}\ntenants: [%s]\n", f.Bootstrap, Tenant)
 	return b.String(), nil
 }
 

@@ -11,7 +11,6 @@ package clients
 
 import (
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -22,11 +21,24 @@ import (
 	"github.com/stella-ops/stella/internal/jose"
 )
 
-// Client authentication methods (RFC 7591 section 2).
+// Client authentication methods (RFC 7591 section 2, RFC 8705 section 2.1).
 const (
 	SecretBasic   = "client_secret_basic"
 	PrivateKeyJWT = "private_key_jwt"
+	TLSClientAuth = "tls_client_auth"
+	Public        = "none"
 )
+
+// Grant types.
+const (
+	GrantCredentials = "client_credentials"
+	GrantDevice      = "urn:ietf:params:oauth:grant-type:device_code"
+	GrantRefresh     = "refresh_token"
+)
+
+// CertificateURI is what a client's certificate must carry as a URI in its
+// subject alternative name.
+func CertificateURI(clientID string) string { return "urn:stellaops:client:" + clientID }
 
 // Schema of the client document.
 const Schema = "stella.authority.client/v1"
@@ -39,9 +51,9 @@ const (
 	maxToken = 128
 )
 
-// Document is a client on the wire. Member names of RFC 7591 and RFC 9449
-// section 5.2 are used where they exist; scopes, audiences, tenant and tenants
-// are our own.
+// Document is a client on the wire. Member names of RFC 7591, RFC 8705 and RFC
+// 9449 section 5.2 are used where they exist; scopes, audiences, introspects,
+// tenant, tenants and service_account are our own.
 type Document struct {
 	Schema string `json:"schema,omitempty"`
 	// ClientID is 1 to 128 letters, digits and ._:@/-
@@ -49,8 +61,15 @@ type Document struct {
 	// ClientName is free text of at most 200 bytes, without control
 	// characters.
 	ClientName string `json:"client_name,omitempty"`
-	// Method is client_secret_basic (default without jwks) or private_key_jwt.
+	// Method is client_secret_basic (default without jwks), private_key_jwt,
+	// tls_client_auth, or none for a public client.
 	Method string `json:"token_endpoint_auth_method,omitempty"`
+	// SANURI is what the certificate of tls_client_auth carries: always
+	// urn:stellaops:client:CLIENT_ID. May be left out.
+	SANURI string `json:"tls_client_auth_san_uri,omitempty"`
+	// Grants are client_credentials (default), the device code grant, and
+	// refresh_token, which needs the device code grant.
+	Grants []string `json:"grant_types,omitempty"`
 	// JWKS holds 1 to 8 public keys, each with a kid, for private_key_jwt only.
 	JWKS *jose.Set `json:"jwks,omitempty"`
 	// Scopes that the client may ask for; sorted in answers.
@@ -61,8 +80,17 @@ type Document struct {
 	Tenant string `json:"tenant,omitempty"`
 	// Tenants that a request may name; Tenant need not be repeated.
 	Tenants []string `json:"tenants,omitempty"`
-	// DPoPBound (default true) refuses tokens without a DPoP proof.
+	// Introspects lists the audiences whose tokens the client, as their
+	// resource server, may introspect.
+	Introspects []string `json:"introspects,omitempty"`
+	// DPoPBound refuses tokens without a DPoP proof. Default true, but false
+	// where tokens are bound to the client's certificate.
 	DPoPBound *bool `json:"dpop_bound_access_tokens,omitempty"`
+	// CertBound refuses tokens without a TLS client certificate. Default true
+	// with tls_client_auth, else false.
+	CertBound *bool `json:"tls_client_certificate_bound_access_tokens,omitempty"`
+	// ServiceAccount lets operators mint tokens in the client's name.
+	ServiceAccount bool `json:"service_account,omitempty"`
 	// RotateSecret asks, when a client is replaced, for a new secret.
 	RotateSecret bool `json:"rotate_secret,omitempty"`
 
@@ -96,11 +124,20 @@ func (d *Document) toStore(known func(string) bool) (*store.Client, error) {
 	if d.CreatedAt != nil || d.UpdatedAt != nil {
 		return nil, invalid("created_at, updated_at: set by the Authority; leave them out")
 	}
-	c := &store.Client{ID: d.ClientID, Name: d.ClientName, Tenant: d.Tenant, DPoPRequired: d.DPoPBound == nil || *d.DPoPBound}
+	c := &store.Client{ID: d.ClientID, Name: d.ClientName, Tenant: d.Tenant, Service: d.ServiceAccount}
 	if err := d.method(c); err != nil {
 		return nil, err
 	}
+	if err := d.binding(c); err != nil {
+		return nil, err
+	}
+	if err := d.grants(c); err != nil {
+		return nil, err
+	}
 	var err error
+	if c.Introspects, err = list("introspects", d.Introspects, validAudience); err != nil {
+		return nil, err
+	}
 	if c.Scopes, err = list("scopes", d.Scopes, ValidScope); err != nil {
 		return nil, err
 	}
@@ -137,16 +174,18 @@ func (d *Document) method(c *store.Client) error {
 		}
 	}
 	switch {
-	case c.Method != SecretBasic && c.Method != PrivateKeyJWT:
-		return invalid("token_endpoint_auth_method: allowed are %s and %s", SecretBasic, PrivateKeyJWT)
-	case c.Method == SecretBasic && d.JWKS != nil:
+	case !slices.Contains([]string{SecretBasic, PrivateKeyJWT, TLSClientAuth, Public}, c.Method):
+		return invalid("token_endpoint_auth_method: allowed are %s, %s, %s and %s", SecretBasic, PrivateKeyJWT, TLSClientAuth, Public)
+	case d.SANURI != "" && (c.Method != TLSClientAuth || d.SANURI != CertificateURI(d.ClientID)):
+		return invalid("tls_client_auth_san_uri: only with %s, and then %s", TLSClientAuth, CertificateURI(d.ClientID))
+	case c.Method != PrivateKeyJWT && d.JWKS != nil:
 		return invalid("jwks: only with %s", PrivateKeyJWT)
-	case c.Method == SecretBasic:
+	case c.Method != SecretBasic && d.RotateSecret:
+		return invalid("rotate_secret: only with %s", SecretBasic)
+	case c.Method != PrivateKeyJWT:
 		return nil
 	case d.JWKS == nil || len(d.JWKS.Keys) == 0 || len(d.JWKS.Keys) > maxKeys:
 		return invalid("jwks: %s needs 1 to %d keys", PrivateKeyJWT, maxKeys)
-	case d.RotateSecret:
-		return invalid("rotate_secret: only with %s", SecretBasic)
 	}
 	for _, k := range d.JWKS.Keys {
 		if k.KeyID == "" {
@@ -164,12 +203,56 @@ func (d *Document) method(c *store.Client) error {
 	return nil
 }
 
+// binding says what the client's tokens must be bound to.
+func (d *Document) binding(c *store.Client) error {
+	c.CertRequired = c.Method == TLSClientAuth
+	if d.CertBound != nil {
+		c.CertRequired = *d.CertBound
+	}
+	c.DPoPRequired = !c.CertRequired
+	if d.DPoPBound != nil {
+		c.DPoPRequired = *d.DPoPBound
+	}
+	if c.Method == Public && !c.CertRequired && !c.DPoPRequired {
+		return invalid("dpop_bound_access_tokens: a public client needs bound tokens: anybody could use a stolen one")
+	}
+	return nil
+}
+
+// grants says how the client may get tokens. The list is stored only where it
+// differs from the default.
+func (d *Document) grants(c *store.Client) error {
+	known := func(g string) bool { return g == GrantCredentials || g == GrantDevice || g == GrantRefresh }
+	all, err := list("grant_types", d.Grants, known)
+	if err != nil {
+		return invalid("grant_types: allowed are %s, %s and %s", GrantCredentials, GrantDevice, GrantRefresh)
+	}
+	has := func(g string) bool { return slices.Contains(all, g) }
+	switch {
+	case c.Method == Public && (len(all) == 0 || has(GrantCredentials)):
+		return invalid("grant_types: a public client cannot use %s; name %s", GrantCredentials, GrantDevice)
+	case has(GrantRefresh) && !has(GrantDevice):
+		return invalid("grant_types: %s needs %s, which is what begins with a login", GrantRefresh, GrantDevice)
+	}
+	if !slices.Equal(all, []string{GrantCredentials}) {
+		c.Grants = all
+	}
+	return nil
+}
+
 // fromStore is the document of a stored client, without its secret.
 func fromStore(c *store.Client) Document {
-	bound := c.DPoPRequired
+	bound, cert := c.DPoPRequired, c.CertRequired
 	d := Document{
+		Grants: c.Grants, Introspects: c.Introspects, CertBound: &cert, ServiceAccount: c.Service,
 		Schema: Schema, ClientID: c.ID, ClientName: c.Name, Method: c.Method, Scopes: c.Scopes, Audiences: c.Audiences,
 		Tenant: c.Tenant, Tenants: c.Tenants, DPoPBound: &bound, CreatedAt: &c.CreatedAt, UpdatedAt: &c.UpdatedAt,
+	}
+	if len(d.Grants) == 0 {
+		d.Grants = []string{GrantCredentials}
+	}
+	if c.Method == TLSClientAuth {
+		d.SANURI = CertificateURI(c.ID)
 	}
 	if len(c.JWKS) > 0 {
 		if set, err := jose.ParseSet(c.JWKS); err == nil {
@@ -192,52 +275,4 @@ func list(name string, values []string, valid func(string) bool) ([]string, erro
 	out := slices.Clone(values)
 	slices.Sort(out)
 	return slices.Compact(out), nil
-}
-
-// ValidScope reports whether s is one scope-token of RFC 6749 section 3.3, at
-// most 128 bytes, and no wildcard.
-func ValidScope(s string) bool {
-	if s == "" || len(s) > maxToken {
-		return false
-	}
-	for i := range len(s) {
-		if c := s[i]; c <= ' ' || c > '~' || c == '"' || c == '\\' || c == '*' {
-			return false
-		}
-	}
-	return true
-}
-
-// ValidTenant reports whether s is a tenant id: lower-case letters, digits and
-// ._- , at most 64, beginning with a letter or digit.
-func ValidTenant(s string) bool {
-	return len(s) <= 64 && s == strings.ToLower(s) && wellFormed(s, "._-") && !strings.ContainsAny(s[:1], "._-")
-}
-
-// validAudience reports whether s is an absolute URI of at most 256 bytes
-// without wildcard, fragment or space.
-func validAudience(s string) bool {
-	if len(s) > 256 || strings.ContainsAny(s, "* #\"\\<>") {
-		return false
-	}
-	for i := range len(s) {
-		if s[i] <= ' ' || s[i] > '~' {
-			return false
-		}
-	}
-	u, err := url.Parse(s)
-	return err == nil && u.Scheme != "" && (u.Host != "" || u.Opaque != "")
-}
-
-func wellFormed(s, punctuation string) bool {
-	if s == "" || len(s) > maxToken {
-		return false
-	}
-	for i := range len(s) {
-		c := s[i]
-		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte(punctuation, c) >= 0) {
-			return false
-		}
-	}
-	return true
 }

@@ -25,6 +25,9 @@ type Client struct {
 	Method       string
 	SecretHash   [32]byte // meaningful for SecretBasic only
 	Keys         jose.Set // PrivateKeyJWT only
+	Name         string
+	Grants       []string // grant types
+	Introspects  []string // audiences
 	Scopes       []string // sorted
 	AllScopes    string   // Scopes, space-delimited
 	Audiences    []string
@@ -32,6 +35,16 @@ type Client struct {
 	Tenants      []string // sorted; includes Tenant
 	AllTenants   string   // Tenants, space-delimited; empty when only one
 	DPoPRequired bool
+	CertRequired bool
+	Service      bool
+}
+
+// Uses reports whether the client may use a grant type.
+func (c *Client) Uses(grant string) bool { return slices.Contains(c.Grants, grant) }
+
+// InTenant reports whether a tenant is assigned to the client.
+func (c *Client) InTenant(tenant string) bool {
+	return tenant != "" && (tenant == c.Tenant || slices.Contains(c.Tenants, tenant))
 }
 
 // HasScope reports whether the client may ask for s.
@@ -106,6 +119,9 @@ func (r *Register) Client(ctx context.Context, id string) (*Client, error) {
 	return c, nil
 }
 
+// NotFound reports whether err says that there is no such client.
+func NotFound(err error) bool { return errors.Is(err, store.ErrNotFound) }
+
 func (r *Register) put(changes uint64, f func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -137,7 +153,11 @@ func (r *Register) forget(id string) {
 func parse(d *store.Client) (*Client, error) {
 	c := &Client{
 		ID: d.ID, Method: d.Method, Scopes: d.Scopes, AllScopes: strings.Join(d.Scopes, " "), Audiences: d.Audiences,
-		Tenant: d.Tenant, Tenants: d.Tenants, DPoPRequired: d.DPoPRequired,
+		Tenant: d.Tenant, Tenants: d.Tenants, DPoPRequired: d.DPoPRequired, CertRequired: d.CertRequired, Service: d.Service,
+		Name: d.Name, Grants: d.Grants, Introspects: d.Introspects,
+	}
+	if len(c.Grants) == 0 {
+		c.Grants = []string{GrantCredentials}
 	}
 	if len(d.Tenants) > 1 {
 		c.AllTenants = strings.Join(d.Tenants, " ")
@@ -154,6 +174,7 @@ func parse(d *store.Client) (*Client, error) {
 			return nil, fmt.Errorf("stored key set: %w", err)
 		}
 		c.Keys = set
+	case TLSClientAuth, Public:
 	default:
 		return nil, fmt.Errorf("stored authentication method %q is unknown", d.Method)
 	}

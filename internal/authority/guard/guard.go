@@ -3,7 +3,9 @@
 // It guarantees that a call is made either with the bootstrap key, compared in
 // constant time, or with an access token of this Authority for its own
 // audience that carries the scope asked for; that both at once are refused;
-// and that nobody is let in while that cannot be decided.
+// and that nobody is let in while that cannot be decided. Where the operator of
+// the site says so, callers from some networks may read without either, which
+// is logged and told each time.
 package guard
 
 import (
@@ -26,6 +28,9 @@ const BootstrapOperator = "bootstrap-key"
 // no client can be named like a caller of another kind.
 const clientOperator = "client:"
 
+// bypassOperator comes before the address of a caller who needed no token.
+const bypassOperator = "bypass:"
+
 // Guard checks callers. Safe for concurrent use.
 type Guard struct {
 	// Header is the name of the header that carries the bootstrap key.
@@ -34,6 +39,9 @@ type Guard struct {
 	Key func() secret.Bytes
 	// Verifier checks access tokens.
 	Verifier *optok.Verifier
+	// Bypass returns the address of a caller who may read without a token, and
+	// tells whoever must know; ok is false for all others. Nil: nobody may.
+	Bypass func(r *http.Request, scope string) (address string, ok bool)
 }
 
 // Bootstrap lets callers with the bootstrap key in, and nobody else.
@@ -52,13 +60,20 @@ func (g *Guard) Bootstrap(r *http.Request) error {
 }
 
 // Operator lets callers in who have the bootstrap key or a token with scope,
-// and returns who they are: BootstrapOperator, or "client:" and the client_id.
+// and returns who they are: BootstrapOperator, "client:" and the client_id, or
+// "bypass:" and the address.
 func (g *Guard) Operator(r *http.Request, scope string) (string, error) {
 	if len(r.Header.Values(g.Header())) > 0 {
 		if len(r.Header.Values("Authorization")) > 0 {
 			return "", problem.New(problem.Invalid, "bootstrap key and access token together")
 		}
 		return BootstrapOperator, g.Bootstrap(r)
+	}
+	if len(r.Header.Values("Authorization")) == 0 && g.Bypass != nil && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+		// Only who sends no token at all: a bad one is never made good.
+		if address, ok := g.Bypass(r, scope); ok {
+			return bypassOperator + address, nil
+		}
 	}
 	p, err := g.Verifier.Verify(r)
 	if err != nil {

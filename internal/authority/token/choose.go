@@ -5,66 +5,67 @@ import (
 	"strings"
 
 	"github.com/stella-ops/stella/internal/authority/clients"
+	"github.com/stella-ops/stella/internal/authority/wire"
 )
 
-// chooseTenant fixes the one tenant of a token: the one asked for if it is
+// ChooseTenant fixes the one tenant of a token: the one asked for if it is
 // assigned, else the client's default, else its only one.
-func chooseTenant(c *clients.Client, asked string, known func(string) bool) (string, error) {
+func ChooseTenant(c *clients.Client, asked string, known func(string) bool) (string, error) {
 	tenant := asked
 	switch {
 	case len(c.Tenants) == 0 && c.Tenant == "":
-		return "", refusef(codeUnauthorizedClient, "the client has no tenant")
+		return "", wire.Refuse(wire.UnauthorizedClient, "the client has no tenant")
 	case asked != "":
 		if asked != c.Tenant && !slices.Contains(c.Tenants, asked) {
-			return "", refusef(codeInvalidRequest, "the tenant is not assigned to the client")
+			return "", wire.Refuse(wire.InvalidRequest, "the tenant is not assigned to the client")
 		}
 	case c.Tenant != "":
 		tenant = c.Tenant
 	case len(c.Tenants) == 1:
 		tenant = c.Tenants[0]
 	default:
-		return "", refusef(codeInvalidRequest, "the client has several tenants; name one with tenant=")
+		return "", wire.Refuse(wire.InvalidRequest, "the client has several tenants; name one with tenant=")
 	}
 	if !known(tenant) {
-		return "", refusef(codeUnauthorizedClient, "the tenant does not exist any more")
+		return "", wire.Refuse(wire.UnauthorizedClient, "the tenant does not exist any more")
 	}
 	return tenant, nil
 }
 
-// chooseAudience fixes the one audience of a token. audience and resource (RFC
+// ChooseAudience fixes the one audience of a token. audience and resource (RFC
 // 8707) mean the same and must agree.
-func chooseAudience(c *clients.Client, audience, resource string) (string, error) {
+func ChooseAudience(c *clients.Client, audience, resource string) (string, error) {
 	if audience == "" {
 		audience = resource
 	} else if resource != "" && resource != audience {
-		return "", refusef(codeInvalidTarget, "audience and resource differ")
+		return "", wire.Refuse(wire.InvalidTarget, "audience and resource differ")
 	}
 	switch {
 	case audience == "" && len(c.Audiences) == 1:
 		return c.Audiences[0], nil
 	case audience == "":
-		return "", refusef(codeInvalidRequest, "the client has several audiences; name one with audience=")
+		return "", wire.Refuse(wire.InvalidRequest, "the client has several audiences; name one with audience=")
 	case strings.ContainsAny(audience, "* "):
-		return "", refusef(codeInvalidTarget, "one audience, without wildcard")
+		return "", wire.Refuse(wire.InvalidTarget, "one audience, without wildcard")
 	case !slices.Contains(c.Audiences, audience):
-		return "", refusef(codeInvalidTarget, "the audience is not assigned to the client")
+		return "", wire.Refuse(wire.InvalidTarget, "the audience is not assigned to the client")
 	}
 	return audience, nil
 }
 
-// chooseScopes returns the scopes of a token, sorted, as a list and as text.
+// ChooseScopes returns the scopes of a token, sorted, as a list and as text.
 // Without the parameter they are all that the client has.
-func chooseScopes(c *clients.Client, asked string) ([]string, string, error) {
+func ChooseScopes(c *clients.Client, asked string) ([]string, string, error) {
 	if asked == "" || asked == c.AllScopes {
 		return c.Scopes, c.AllScopes, nil
 	}
 	scopes := strings.Split(asked, " ")
 	for _, s := range scopes {
 		if !clients.ValidScope(s) {
-			return nil, "", refusef(codeInvalidScope, "scope must be scope names separated by single spaces")
+			return nil, "", wire.Refuse(wire.InvalidScope, "scope must be scope names separated by single spaces")
 		}
 		if !c.HasScope(s) {
-			return nil, "", refusef(codeInvalidScope, "a scope is not assigned to the client")
+			return nil, "", wire.Refuse(wire.InvalidScope, "a scope is not assigned to the client")
 		}
 	}
 	slices.Sort(scopes)

@@ -1,82 +1,77 @@
-// Package token is the token endpoint (RFC 6749) for the grant
-// client_credentials, with client_secret_basic and private_key_jwt (RFC 7523)
-// client authentication, DPoP (RFC 9449) and JWT access tokens (RFC 9068).
+// Package token is the token endpoint (RFC 6749) for the grants
+// client_credentials, device code (RFC 8628) and refresh_token, with DPoP (RFC
+// 9449) and certificate-bound tokens (RFC 8705).
 //
 // It guarantees that a token is issued only to an authenticated client, for
 // one assigned tenant, one assigned audience and assigned scopes; that a DPoP
-// proof and a client assertion work once; that nothing is issued when that
-// cannot be decided (503, never open); and that a request which is told to
-// come back with a nonce has used up neither its assertion nor its proof.
-// Tokens and secrets are never logged.
+// proof, a client assertion, a device code and a refresh token work once; that
+// nothing is issued when that cannot be decided (503, never open); that what
+// was granted is used up last, so a request that fails before has cost nothing
+// but its proof; and that a request which is told to come back with a nonce
+// has used up neither its assertion nor its proof. Tokens and secrets are
+// never logged.
 package token
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net/http"
-	"sync/atomic"
 	"time"
 
+	"github.com/stella-ops/stella/internal/authority/audit"
+	"github.com/stella-ops/stella/internal/authority/clientauth"
 	"github.com/stella-ops/stella/internal/authority/clients"
-	"github.com/stella-ops/stella/internal/authority/store"
+	"github.com/stella-ops/stella/internal/authority/device"
+	"github.com/stella-ops/stella/internal/authority/mint"
+	"github.com/stella-ops/stella/internal/authority/refresh"
+	"github.com/stella-ops/stella/internal/authority/users"
+	"github.com/stella-ops/stella/internal/authority/wire"
 	"github.com/stella-ops/stella/internal/httpd"
-	"github.com/stella-ops/stella/internal/jose"
 )
 
 // Settings are what a reload may change. A Settings is never changed in place.
 type Settings struct {
-	Issuer       string
-	URL          string // of the token endpoint, as clients know it
-	Lifetime     time.Duration
-	Skew         time.Duration // of the clocks of clients
-	ProofAge     time.Duration // oldest DPoP proof
-	RequireNonce bool
+	URLs            []string // of the token endpoint, as clients know it on each listener
+	RefreshLifetime time.Duration
+	Skew            time.Duration // of the clocks of clients
+	ProofAge        time.Duration // oldest DPoP proof
+	RequireNonce    bool
 	// NonceAudiences need a nonce even where RequireNonce is false.
 	NonceAudiences []string
 	KnownTenant    func(id string) bool
 }
 
-// Clients finds a client: store.ErrNotFound, or any other error when that
-// cannot be told now.
-type Clients interface {
-	Client(ctx context.Context, id string) (*clients.Client, error)
+// DeviceCodes tells what became of device codes; *device.Codes.
+type DeviceCodes interface {
+	Check(ctx context.Context, deviceCode, clientID string) (*device.Approval, error)
+	Redeem(ctx context.Context, a *device.Approval) error
 }
 
-// Once is store.Once without its housekeeping.
-type Once interface {
-	Once(ctx context.Context, kind, id string, until time.Time) (bool, error)
+// People tells who can log in; *users.Directory.
+type People interface {
+	Current(ctx context.Context, name, subject string) (*users.Person, error)
 }
 
-// Kinds of single-use identifiers.
-const (
-	OnceProof     = "dpop"
-	OnceAssertion = "assertion"
-)
-
-// Issued describes a token that is about to be handed out.
-type Issued struct {
-	KID    string
-	Expiry time.Time // whole seconds
-}
+// OnceProof is the kind of single-use identifier of a DPoP proof.
+const OnceProof = "dpop"
 
 // Deps are what the endpoint works with. All are required.
 type Deps struct {
 	Settings func() *Settings
-	Clients  Clients
-	Once     Once
-	// Signer returns the active key's signer, or an error while nothing may
-	// be signed.
-	Signer func() (*jose.Signer, error)
-	// MaxLifetime bounds the life of tokens by what the keyring's timetable
-	// counts with.
-	MaxLifetime func() time.Duration
+	Auth     *clientauth.Authenticator
+	Once     clientauth.Once
+	Minter   *mint.Minter
+	Devices  DeviceCodes
+	Families *refresh.Families
+	People   People
+	// Revoked reports whether what a person or a client was given at a time
+	// has been revoked since.
+	Revoked func(ctx context.Context, subject, clientID string, given time.Time) (bool, error)
 	// Nonces is nil until the shared secret is known.
 	Nonces func() *Nonces
-	// Count is told of each token before it is handed out.
-	Count func(Issued)
-	// Outcome is told how each request ended: "issued" or an error code.
-	Outcome func(grant, outcome string)
+	// Outcome is told how each request ended: "issued" or an error code, and
+	// the HTTP status.
+	Outcome func(grant, outcome string, status int)
 	// Ready says why nothing can be decided now, so that a request need not
 	// wait for a database that is known to be down.
 	Ready func() error
@@ -84,45 +79,41 @@ type Deps struct {
 	Log   *slog.Logger
 }
 
-// event names the line that each request leaves in the access log.
-const event = "authority.client_credentials.grant"
-
 // Endpoint serves POST /token.
-type Endpoint struct {
-	Deps
-	dummy   dummyClient
-	buffers bufferPool
-	bound   atomic.Pointer[boundSigner]
+type Endpoint struct{ Deps }
+
+// request is one request in the making of its answer.
+type request struct {
+	*http.Request
+	form *wire.Form
+	set  *Settings
+	who  *clientauth.Identity
+	now  time.Time
 }
 
-// boundSigner is a signer with the header of access tokens already encoded.
-type boundSigner struct {
-	signer *jose.Signer
-	kid    string
-	bound  *jose.Bound
+// plan is what a grant decided: the token to mint, and what must be used up
+// before it may be handed out.
+type plan struct {
+	grant mint.Grant
+	// bound judges the keys that the request has proved; nil accepts all.
+	bound func(jkt, x5t string) error
+	// commit uses up what was granted and returns a refresh token, or "".
+	// Nil: there is nothing to use up.
+	commit func(ctx context.Context, t *mint.Token, g *mint.Grant) (string, error)
 }
 
-// bind encodes the header once for each signer.
-func (e *Endpoint) bind(signer *jose.Signer) (*boundSigner, error) {
-	if b := e.bound.Load(); b != nil && b.signer == signer {
-		return b, nil
+// grants are how to get a token.
+func grants() map[string]grant {
+	return map[string]grant{
+		clients.GrantCredentials: {"client_credentials", (*Endpoint).credentials},
+		clients.GrantDevice:      {"device_code", (*Endpoint).device},
+		clients.GrantRefresh:     {"refresh_token", (*Endpoint).refresh},
 	}
-	bound, err := signer.Bind(map[string]any{"typ": "at+jwt"})
-	if err != nil {
-		return nil, err
-	}
-	b := &boundSigner{signer, signer.Key().KeyID, bound}
-	e.bound.Store(b)
-	return b, nil
 }
 
-// New makes an Endpoint.
-func New(d Deps) (*Endpoint, error) {
-	dummy, err := newDummyClient()
-	if err != nil {
-		return nil, err
-	}
-	return &Endpoint{Deps: d, dummy: dummy}, nil
+type grant struct {
+	label string // in metrics and in the names of audit events
+	judge func(*Endpoint, *request) (*plan, error)
 }
 
 // ServeHTTP implements http.Handler.
@@ -131,86 +122,121 @@ func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if n := e.Nonces(); n != nil {
 		nonce = n.New(e.Now())
 	}
-	grant, out, err := e.serve(r)
+	label, out, err := e.serve(r)
 	if err != nil {
-		e.refuse(w, r, grant, nonce, err)
+		e.refuse(w, r, label, nonce, err)
 		return
 	}
-	e.Outcome(grant, "issued")
-	httpd.Annotate(r.Context(), slog.String("event", event), slog.String("outcome", "issued"),
-		slog.String("client_id", out.client.ID), slog.String("tenant", out.tenant), slog.String("aud", out.audience),
-		slog.String("kid", out.kid), slog.String("jti", out.jti), slog.String("jkt", out.jkt))
-	out.write(w, &e.buffers, nonce)
+	e.Outcome(label, "issued", http.StatusOK)
+	out.audit(audit.Of(r.Context()), label)
+	out.write(w, nonce)
 }
 
 // serve judges the whole request before it uses up anything, so that a client
 // which is refused can correct one thing and come back.
-func (e *Endpoint) serve(r *http.Request) (grant string, out *issuance, err error) {
-	set := e.Settings()
-	f, err := e.buffers.readForm(r)
+func (e *Endpoint) serve(r *http.Request) (label string, out *answer, err error) {
+	f, err := wire.ReadForm(r)
 	if err != nil {
 		return "", nil, err
 	}
-	// Only now: a body may arrive slowly, and times must be judged as of the
-	// moment at which they are judged.
-	now := e.Now()
-	switch f.grantType {
-	case "client_credentials":
-		grant = f.grantType
-	case "":
-		return "", nil, refusef(codeInvalidRequest, "grant_type is missing")
-	default:
-		return "", nil, refusef(codeUnsupportedGrant, "only client_credentials is supported")
+	name := f.Get("grant_type")
+	g, known := grants()[name]
+	switch {
+	case name == "":
+		return "", nil, wire.Refuse(wire.InvalidRequest, "grant_type is missing")
+	case !known:
+		return "", nil, wire.Refuse(wire.UnsupportedGrant, "supported are client_credentials, device_code and refresh_token")
 	}
 	if err := e.Ready(); err != nil {
-		return grant, nil, unavailable(err)
+		return g.label, nil, wire.Unavailable(err)
 	}
-	who, err := e.authenticate(r, f, set, now)
+	// The time is taken only now: a body may arrive slowly, and times must be
+	// judged as of the moment at which they are judged.
+	q := &request{Request: r, form: f, set: e.Settings(), now: e.Now()}
+	if q.who, err = e.Auth.Authenticate(r, f); err != nil {
+		return g.label, nil, err
+	}
+	audit.Of(r.Context()).Client(q.who.Client.ID, q.who.Client.Name)
+	if !q.who.Client.Uses(name) {
+		return g.label, nil, wire.Refuse(wire.UnauthorizedClient, "the client may not use this grant")
+	}
+	p, err := g.judge(e, q)
 	if err != nil {
-		return grant, nil, err
+		return g.label, nil, err
 	}
-	out = &issuance{client: who.client, now: now}
-	if out.tenant, err = chooseTenant(who.client, f.tenant, set.KnownTenant); err != nil {
-		return grant, nil, err
-	}
-	if out.audience, err = chooseAudience(who.client, f.audience, f.resource); err != nil {
-		return grant, nil, err
-	}
-	if out.scopes, out.scope, err = chooseScopes(who.client, f.scope); err != nil {
-		return grant, nil, err
-	}
-	proof, err := e.proof(r, who.client, out.audience, set, now)
-	if err != nil {
-		return grant, nil, err
-	}
-	signer, err := e.Signer()
-	if err != nil {
-		return grant, nil, unavailable(err)
-	}
-	bound, err := e.bind(signer)
-	if err != nil {
-		return grant, nil, unavailable(err)
-	}
-	if err := e.use(r.Context(), who, proof); err != nil {
-		return grant, nil, err
-	}
-	if proof != nil {
-		out.jkt = proof.JKT
-	}
-	if err := e.issue(out, bound, set); err != nil {
-		return grant, nil, unavailable(err)
-	}
-	return grant, out, nil
+	out, err = e.issue(q, p)
+	return g.label, out, err
 }
 
-// once uses up one identifier.
-func (e *Endpoint) once(ctx context.Context, kind, id string, until time.Time) (bool, error) {
-	fresh, err := e.Once.Once(ctx, kind, id, until)
-	if err != nil {
-		return false, unavailable(err)
+// issue binds the token to what the sender proves, mints it and, last, uses up
+// what it was granted for: a token that is lost on the way was never anybody's.
+func (e *Endpoint) issue(q *request, p *plan) (*answer, error) {
+	if !q.who.Vouched(p.grant.Tenant) {
+		return nil, wire.Refuse(wire.UnauthorizedClient, "the certificate is not vouched for by this tenant")
 	}
-	return fresh, nil
+	proof, err := e.bind(q, &p.grant)
+	if err != nil {
+		return nil, err
+	}
+	if p.bound != nil {
+		if err := p.bound(p.grant.JKT, p.grant.X5T); err != nil {
+			return nil, err
+		}
+	}
+	key, err := e.Minter.Key()
+	if err != nil {
+		return nil, err
+	}
+	if err := e.use(q, proof); err != nil {
+		return nil, err
+	}
+	t, err := e.Minter.Mint(key, &p.grant, q.now)
+	if err != nil {
+		return nil, err
+	}
+	out := &answer{token: t, grant: &p.grant}
+	if p.commit != nil {
+		if out.refresh, err = p.commit(q.Context(), t, &p.grant); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
 }
 
-// unknown reports whether err says that there is no such client.
-func unknown(err error) bool { return errors.Is(err, store.ErrNotFound) }
+// refuse answers with err.
+func (e *Endpoint) refuse(w http.ResponseWriter, r *http.Request, label, nonce string, err error) {
+	ref := wire.AsRefusal(err)
+	e.Outcome(label, ref.Code, ref.StatusCode())
+	httpd.Annotate(r.Context(), slog.String("outcome", ref.Code), slog.Any("err", err))
+	if ref.Code != wire.AuthorizationPending { // which is how waiting goes, every few seconds
+		ev := audit.Of(r.Context())
+		ev.Set(eventName(label))
+		ev.Outcome(outcomeOf(ref), ref.Code)
+	}
+	if ref.StatusCode() >= 500 {
+		e.Log.LogAttrs(r.Context(), slog.LevelError, "token request cannot be decided",
+			slog.String("request_id", httpd.RequestID(r.Context())), slog.Any("err", err))
+	}
+	if nonce != "" {
+		w.Header()["Dpop-Nonce"] = []string{nonce}
+	}
+	wire.WriteError(w, err)
+}
+
+// eventName is the audit event of a grant.
+func eventName(label string) string {
+	if label == "" {
+		return audit.TypeToken
+	}
+	return "authority." + label + ".grant"
+}
+
+func outcomeOf(r *wire.Refusal) audit.Outcome {
+	switch {
+	case r.StatusCode() >= 500:
+		return audit.Error
+	case r.StatusCode() == http.StatusTooManyRequests:
+		return audit.RateLimited
+	}
+	return audit.Failure
+}

@@ -1,45 +1,81 @@
 package token
 
 import (
-	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
 	"errors"
 	"net/http"
 	"slices"
 	"time"
 
-	"github.com/stella-ops/stella/internal/authority/clients"
+	"github.com/stella-ops/stella/internal/authority/mint"
+	"github.com/stella-ops/stella/internal/authority/wire"
 	"github.com/stella-ops/stella/internal/jose/dpop"
 )
 
+// bind finds what the token is bound to: the key of the DPoP proof, the TLS
+// certificate, both, or nothing where the client may have that. The proof is
+// not used up.
+func (e *Endpoint) bind(q *request, g *mint.Grant) (*dpop.Proof, error) {
+	c := q.who.Client
+	if cert := q.who.Certificate; cert != nil {
+		g.X5T = Thumbprint(cert)
+	} else if c.CertRequired {
+		return nil, wire.Refuse(wire.InvalidRequest, "this client must present its certificate, at the token endpoint of mtls_endpoint_aliases")
+	}
+	proof, err := e.proof(q, g.Audience)
+	if err != nil {
+		return nil, err
+	}
+	if proof != nil {
+		g.JKT = proof.JKT
+	}
+	return proof, nil
+}
+
+// Thumbprint is the member x5t#S256 of cnf (RFC 8705 section 3.1).
+func Thumbprint(c *x509.Certificate) string {
+	sum := sha256.Sum256(c.Raw)
+	return base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
 // proof checks the DPoP proof of a request, without using it up. Nil means
-// that the client may have, and gets, a bearer token.
-func (e *Endpoint) proof(r *http.Request, c *clients.Client, audience string, set *Settings, now time.Time) (*dpop.Proof, error) {
-	values := r.Header["Dpop"] // the canonical form of DPoP
+// that there is none and need not be.
+func (e *Endpoint) proof(q *request, audience string) (*dpop.Proof, error) {
+	values := q.Header["Dpop"] // the canonical form of DPoP
 	if len(values) == 0 {
-		if c.DPoPRequired {
-			return nil, refusef(codeInvalidProof, "this client must send a DPoP proof")
+		if q.who.Client.DPoPRequired {
+			return nil, wire.Refuse(wire.InvalidProof, "this client must send a DPoP proof")
 		}
 		return nil, nil
 	}
 	nonces := e.Nonces()
 	if nonces == nil {
-		return nil, unavailable(errors.New("the shared nonce secret is not known yet"))
+		return nil, wire.Unavailable(errors.New("the shared nonce secret is not known yet"))
 	}
-	required := set.RequireNonce || slices.Contains(set.NonceAudiences, audience)
-	p, err := dpop.Verify(values, dpop.Check{
-		Method: http.MethodPost, URL: set.URL, Now: now, MaxAge: set.ProofAge, MaxAhead: ahead(set.Skew),
+	required := q.set.RequireNonce || slices.Contains(q.set.NonceAudiences, audience)
+	check := dpop.Check{
+		Method: http.MethodPost, Now: q.now, MaxAge: q.set.ProofAge, MaxAhead: ahead(q.set.Skew),
 		Nonce: func(nonce string) error {
 			if nonce == "" && !required {
 				return nil
 			}
-			return nonces.Check(nonce, now)
+			return nonces.Check(nonce, q.now)
 		},
-	})
+	}
+	var p *dpop.Proof
+	var err error
+	for _, check.URL = range q.set.URLs {
+		if p, err = dpop.Verify(values, check); err == nil || errors.Is(err, dpop.ErrUseNonce) {
+			break
+		}
+	}
 	switch {
 	case errors.Is(err, dpop.ErrUseNonce):
-		return nil, &refusal{code: codeUseNonce, description: "use the nonce of this answer's DPoP-Nonce header", cause: err}
+		return nil, &wire.Refusal{Code: wire.UseNonce, Description: "use the nonce of this answer's DPoP-Nonce header", Cause: err}
 	case err != nil:
-		return nil, &refusal{code: codeInvalidProof, description: "the DPoP proof is not valid", cause: err}
+		return nil, &wire.Refusal{Code: wire.InvalidProof, Description: "the DPoP proof is not valid", Cause: err}
 	}
 	return p, nil
 }
@@ -53,28 +89,19 @@ func ahead(skew time.Duration) time.Duration {
 }
 
 // use uses up the assertion and the proof of a request that is otherwise good.
-func (e *Endpoint) use(ctx context.Context, who *identity, p *dpop.Proof) error {
+func (e *Endpoint) use(q *request, p *dpop.Proof) error {
 	if p != nil {
 		if e.Now().After(p.ReplayBy) {
 			// The store was slow: it may have forgotten an earlier use by now.
-			return refusef(codeInvalidProof, "the DPoP proof has become too old")
+			return wire.Refuse(wire.InvalidProof, "the DPoP proof has become too old")
 		}
-		fresh, err := e.once(ctx, OnceProof, p.ReplayKey, p.ReplayBy)
+		fresh, err := e.Once.Once(q.Context(), OnceProof, p.ReplayKey, p.ReplayBy)
 		if err != nil {
-			return err
+			return wire.Unavailable(err)
 		}
 		if !fresh {
-			return refusef(codeInvalidProof, "the DPoP proof has been used before")
+			return wire.Refuse(wire.InvalidProof, "the DPoP proof has been used before")
 		}
 	}
-	if who.once != "" {
-		fresh, err := e.once(ctx, OnceAssertion, who.once, who.onceUntil)
-		if err != nil {
-			return err
-		}
-		if !fresh {
-			return refusef(codeInvalidClient, "the client assertion has been used before")
-		}
-	}
-	return nil
+	return q.who.Use(q.Context())
 }

@@ -9,6 +9,7 @@ package config
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -42,14 +43,17 @@ type Authority struct {
 // Auth says who we are to the Authority.
 type Auth struct {
 	ClientID        string     `yaml:"client_id" doc:"client to act as"`
-	Method          Method     `yaml:"method" doc:"how the client proves itself; by default what the keys below allow"`
+	Method          Method     `yaml:"method" doc:"how the client proves itself; by default what the keys below allow, and none without them"`
 	ClientSecret    secret.Ref `yaml:"client_secret" doc:"reference to the client secret, for client_secret_basic"`
 	PrivateKey      secret.Ref `yaml:"private_key" doc:"reference to a PEM PKCS#8 key, for private_key_jwt"`
 	KeyID           string     `yaml:"key_id" doc:"kid of that key in client assertions"`
+	Certificate     string     `yaml:"certificate" doc:"PEM file with the client certificate and its chain, for tls_client_auth; tokens are bound to it (RFC 8705)"`
+	CertificateKey  secret.Ref `yaml:"certificate_key" doc:"reference to the PEM private key of that certificate; file:PATH or cred:NAME"`
+	Device          bool       `yaml:"device" doc:"tokens are those of a person, who logs in with a browser (RFC 8628); always so for a client that has no secret, key or certificate"`
 	Scopes          []string   `yaml:"scopes" doc:"scopes to ask for; in the environment separated by spaces or commas"`
 	Audience        string     `yaml:"audience" doc:"audience to ask for"`
 	TokenCache      string     `yaml:"token_cache" doc:"directory for tokens between runs, mode 0700; empty to keep them in memory only"`
-	DPoP            bool       `yaml:"dpop" doc:"bind tokens to a key of this host (RFC 9449)"`
+	DPoP            bool       `yaml:"dpop" doc:"bind tokens to a key of this host (RFC 9449); with tls_client_auth the certificate takes its place"`
 	BootstrapKey    secret.Ref `yaml:"bootstrap_key" doc:"reference to the bootstrap API key of the Authority's internal calls"`
 	BootstrapHeader string     `yaml:"bootstrap_header" doc:"HTTP header that carries it"`
 }
@@ -69,10 +73,14 @@ type Method string
 const (
 	ClientSecretBasic Method = "client_secret_basic"
 	PrivateKeyJWT     Method = "private_key_jwt"
+	TLSClientAuth     Method = "tls_client_auth"
+	None              Method = "none" // a public client
 )
 
 // Allowed implements strictyaml.Enum.
-func (Method) Allowed() []string { return []string{string(ClientSecretBasic), string(PrivateKeyJWT)} }
+func (Method) Allowed() []string {
+	return []string{string(ClientSecretBasic), string(PrivateKeyJWT), string(TLSClientAuth), string(None)}
+}
 
 // Output is the format of results.
 type Output string
@@ -102,7 +110,7 @@ func Defaults(getenv func(string) string) *Config {
 
 // EffectiveMethod returns the configured method, or the one that the keys
 // allow: private_key_jwt with a private key, client_secret_basic with a
-// secret, "" for a public client.
+// secret, tls_client_auth with a certificate, none without any of them.
 func (a Auth) EffectiveMethod() Method {
 	switch {
 	case a.Method != "":
@@ -111,8 +119,23 @@ func (a Auth) EffectiveMethod() Method {
 		return PrivateKeyJWT
 	case a.ClientSecret != "":
 		return ClientSecretBasic
+	case a.Certificate != "":
+		return TLSClientAuth
 	}
-	return ""
+	return None
+}
+
+// Person reports whether tokens are those of a person who logs in, instead of
+// the client's own.
+func (a Auth) Person() bool { return a.Device || a.EffectiveMethod() == None }
+
+// CertificateFiles returns the paths of the certificate and its key.
+func (a Auth) CertificateFiles() (certificate, key string) {
+	scheme, name, _ := strings.Cut(string(a.CertificateKey), ":")
+	if scheme == "cred" { // of systemd; Load says what is wrong without the variable
+		return a.Certificate, filepath.Join(os.Getenv("CREDENTIALS_DIRECTORY"), name)
+	}
+	return a.Certificate, name
 }
 
 // Token returns the token that STELLA_TOKEN holds or refers to; the zero value

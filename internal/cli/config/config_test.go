@@ -139,6 +139,10 @@ func TestEveryKeyHasItsVariable(t *testing.T) {
 			value = "https://x.example"
 		case "auth.method":
 			value, extra = "private_key_jwt", []string{"STELLA_AUTH_PRIVATE_KEY=env:X"}
+		case "auth.certificate":
+			extra = []string{"STELLA_AUTH_CERTIFICATE_KEY=file:x"}
+		case "auth.certificate_key":
+			value, extra = "cred:x", []string{"STELLA_AUTH_CERTIFICATE=x"}
 		case "":
 			t.Error("a key without a name")
 		}
@@ -179,6 +183,11 @@ func TestRefusals(t *testing.T) {
 		{yaml: "authority: {timeout: 00:00:00}", want: "authority.timeout: found 0s"},
 		{yaml: "authority: {timeout: 1h}", want: "at most 10m0s"},
 		{yaml: "auth: {method: client_secret_basic}", want: "needs auth.client_secret"},
+		{yaml: "auth: {certificate: x, private_key: 'env:B', certificate_key: 'file:k'}", want: "auth.method: not set, though auth.private_key and auth.certificate are"},
+		{yaml: "auth: {certificate: x}", want: "belong together"},
+		{yaml: "auth: {certificate_key: 'file:x'}", want: "belong together"},
+		{yaml: "auth: {certificate: x, certificate_key: 'env:X'}", want: "auth.certificate_key: only file:PATH and cred:NAME"},
+		{yaml: "auth: {method: tls_client_auth}", want: "tls_client_auth needs auth.certificate"},
 		{yaml: "auth: {client_secret: 'env:A', private_key: 'env:B'}", want: "auth.method: not set, though | say which one counts"},
 		{yaml: "auth: {bootstrap_header: 'a: b'}", want: "no HTTP header name"},
 		{yaml: "auth: {scopes: ['a b']}", want: "item 0 is no scope"},
@@ -252,8 +261,14 @@ func TestRequire(t *testing.T) {
 
 func TestEffectiveMethod(t *testing.T) {
 	for want, a := range map[Method]Auth{
-		"": {}, ClientSecretBasic: {ClientSecret: "env:X"}, PrivateKeyJWT: {PrivateKey: "env:X"},
+		None: {ClientID: "x"}, ClientSecretBasic: {ClientSecret: "env:X"}, PrivateKeyJWT: {PrivateKey: "env:X"}, TLSClientAuth: {Certificate: "x"},
 	} {
+		if a.Person() != (want == None) {
+			t.Errorf("%+v is a person: %v", a, a.Person())
+		}
+		if a.Device = true; !a.Person() {
+			t.Errorf("%+v is no person", a)
+		}
 		if got := a.EffectiveMethod(); got != want {
 			t.Errorf("%+v: %q", a, got)
 		}

@@ -24,9 +24,11 @@ func (c *Config) Findings() []string {
 		}
 	}
 	missing("authority.ca_file", c.Authority.CAFile)
+	missing("auth.certificate", c.Auth.Certificate)
 	for _, s := range []struct{ key, ref string }{
 		{"auth.client_secret", string(c.Auth.ClientSecret)},
 		{"auth.private_key", string(c.Auth.PrivateKey)},
+		{"auth.certificate_key", string(c.Auth.CertificateKey)},
 		{"auth.bootstrap_key", string(c.Auth.BootstrapKey)},
 	} {
 		if path, ok := strings.CutPrefix(s.ref, "file:"); ok {

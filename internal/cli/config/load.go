@@ -143,7 +143,7 @@ func (c *Config) readFile(src Source, getenv func(string) string) error {
 // resolve makes the relative paths of a file relative to its directory, so
 // that they mean the same wherever a command is started.
 func (c *Config) resolve(dir string) {
-	paths := []*string{&c.Authority.CAFile, &c.Auth.TokenCache}
+	paths := []*string{&c.Authority.CAFile, &c.Auth.TokenCache, &c.Auth.Certificate}
 	for i := range c.VantagePoints {
 		paths = append(paths, &c.VantagePoints[i].CAFile)
 	}
@@ -152,7 +152,7 @@ func (c *Config) resolve(dir string) {
 			*p = filepath.Join(dir, *p)
 		}
 	}
-	for _, ref := range []*secret.Ref{&c.Auth.ClientSecret, &c.Auth.PrivateKey, &c.Auth.BootstrapKey} {
+	for _, ref := range []*secret.Ref{&c.Auth.ClientSecret, &c.Auth.PrivateKey, &c.Auth.CertificateKey, &c.Auth.BootstrapKey} {
 		if path, ok := strings.CutPrefix(string(*ref), "file:"); ok && !filepath.IsAbs(path) {
 			*ref = secret.Ref("file:" + filepath.Join(dir, path))
 		}

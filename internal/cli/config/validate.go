@@ -56,14 +56,25 @@ func (c *Config) checkAuthority() error {
 
 func (c *Config) checkAuth() error {
 	a := c.Auth
-	switch {
-	case a.Method == PrivateKeyJWT && a.PrivateKey == "":
-		return c.bad("auth.method", "%s needs auth.private_key", a.Method)
-	case a.Method == ClientSecretBasic && a.ClientSecret == "":
-		return c.bad("auth.method", "%s needs auth.client_secret", a.Method)
-	case a.ClientSecret != "" && a.PrivateKey != "" && a.Method == "":
-		return c.bad("auth.method", "not set, though auth.client_secret and auth.private_key both are").
-			Hint("say which one counts: %s or %s", ClientSecretBasic, PrivateKeyJWT)
+	have := map[Method]bool{PrivateKeyJWT: a.PrivateKey != "", ClientSecretBasic: a.ClientSecret != "", TLSClientAuth: a.Certificate != ""}
+	key := map[Method]string{PrivateKeyJWT: "auth.private_key", ClientSecretBasic: "auth.client_secret", TLSClientAuth: "auth.certificate"}
+	var both []string
+	for _, m := range []Method{ClientSecretBasic, PrivateKeyJWT, TLSClientAuth} {
+		if have[m] {
+			both = append(both, key[m])
+		}
+	}
+	certKey, _, _ := strings.Cut(string(a.CertificateKey), ":")
+	switch m := a.EffectiveMethod(); {
+	case m != None && !have[m]:
+		return c.bad("auth.method", "%s needs %s", m, key[m])
+	case len(both) > 1 && a.Method == "":
+		return c.bad("auth.method", "not set, though %s are", strings.Join(both[:len(both)-1], ", ")+" and "+both[len(both)-1]).
+			Hint("say which one counts: %s", strings.Join(Method("").Allowed()[:3], ", "))
+	case (a.Certificate == "") != (a.CertificateKey == ""):
+		return c.bad("auth.certificate", "auth.certificate and auth.certificate_key belong together; set both or none")
+	case certKey != "" && certKey != "file" && certKey != "cred":
+		return c.bad("auth.certificate_key", "only file:PATH and cred:NAME are allowed here")
 	}
 	if !regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$").MatchString(a.BootstrapHeader) {
 		return c.bad("auth.bootstrap_header", "found %q, which is no HTTP header name", a.BootstrapHeader)

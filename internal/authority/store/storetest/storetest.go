@@ -8,7 +8,6 @@ package storetest
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -28,11 +27,15 @@ func Run(t *testing.T, open func(t *testing.T) func() store.Store) {
 	t.Helper()
 	for name, test := range map[string]func(*testing.T, func() store.Store){
 		"Users": users, "UserRaces": userRaces, "Records": records, "RecordRaces": recordRaces,
-		"Clients": clients, "ClientRaces": clientRaces, "Once": once, "OnceRace": onceRace,
+		"Clients": clients, "ClientRaces": clientRaces, "OnceSweep": onceSweep,
 		"SecretRace": secretRace, "Counts": counts, "Vantage": vantage, "VantageURL": vantageURL, "VantageRace": vantageRace,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open(t)) })
 	}
+	RunOnce(t, func(t *testing.T) func() store.Once {
+		handle := open(t)
+		return func() store.Once { return handle() }
+	})
 }
 
 func must(t *testing.T, err error) {
@@ -85,9 +88,9 @@ func clients(t *testing.T, open func() store.Store) {
 }
 
 // race runs f in many goroutines, on two handles, and returns how many said yes.
-func race(t *testing.T, open func() store.Store, f func(ctx context.Context, s store.Store, n int) (bool, error)) int {
+func race[S any](t *testing.T, open func() S, f func(ctx context.Context, s S, n int) (bool, error)) int {
 	t.Helper()
-	handles := []store.Store{open(), open()}
+	handles := []S{open(), open()}
 	start := make(chan struct{})
 	var wins atomic.Int64
 	var wg sync.WaitGroup
@@ -126,38 +129,6 @@ func clientRaces(t *testing.T, open func() store.Store) {
 		return winner(s.DeleteClient(ctx, "raced"), store.ErrNotFound)
 	}); n != 1 {
 		t.Errorf("%d winners of a delete", n)
-	}
-}
-
-func once(t *testing.T, open func() store.Store) {
-	a, b, ctx := open(), open(), t.Context()
-	now := time.Now().UTC().Truncate(time.Second)
-	use := func(s store.Store, kind, id string, until time.Time, want bool) {
-		t.Helper()
-		got, err := s.Once(ctx, kind, id, until)
-		must(t, err)
-		if got != want {
-			t.Fatalf("Once(%s, %s) = %v", kind, id, got)
-		}
-	}
-	use(a, "k", "x", now.Add(time.Minute), true)
-	use(b, "k", "x", now.Add(time.Minute), false)
-	use(b, "other", "x", now.Add(time.Minute), true)
-	use(a, "k", "y", now.Add(-time.Minute), true)
-	use(b, "k", "y", now.Add(time.Minute), false) // its end alone frees nothing
-	must(t, a.SweepOnce(ctx, now))
-	use(b, "k", "y", now.Add(time.Minute), true)
-	use(a, "k", "x", now.Add(time.Minute), false)
-}
-
-func onceRace(t *testing.T, open func() store.Store) {
-	for round := range 5 {
-		id := fmt.Sprint("id", round)
-		if n := race(t, open, func(ctx context.Context, s store.Store, _ int) (bool, error) {
-			return s.Once(ctx, "race", id, time.Now().Add(time.Minute))
-		}); n != 1 {
-			t.Fatalf("%d winners", n)
-		}
 	}
 }
 

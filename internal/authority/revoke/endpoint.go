@@ -1,0 +1,144 @@
+package revoke
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/stella-ops/stella/internal/authority/audit"
+	"github.com/stella-ops/stella/internal/authority/wire"
+	"github.com/stella-ops/stella/internal/jose"
+	"github.com/stella-ops/stella/internal/jose/jwks"
+	"github.com/stella-ops/stella/internal/revocation"
+)
+
+// ErrNotOurs means that a token is none of ours, not valid any more, or not
+// the client's: there is nothing to revoke.
+var ErrNotOurs = errors.New("no token of this client")
+
+// accessToken is the tokenType of our access tokens (RFC 7009 section 4.1.2).
+const accessToken = "access_token"
+
+// ReasonClient is the reason code of a token that its client gave back.
+const ReasonClient = "client_request"
+
+// AccessToken is what revocation needs to know of a verified access token.
+type AccessToken struct {
+	revocation.Claims
+	Expiry time.Time
+}
+
+// revoke serves POST /revoke (RFC 7009). A token that is unknown, expired or
+// another client's gets the same answer as one that was revoked, and is left
+// alone. The hint decides nothing: a token's form does.
+func (a *API) revoke(w http.ResponseWriter, r *http.Request) {
+	e := audit.Of(r.Context())
+	e.Set(audit.TypeRevoke)
+	err := a.doRevoke(r, e)
+	switch {
+	case errors.Is(err, ErrNotOurs):
+		e.Outcome(audit.Failure, err.Error())
+	case err != nil:
+		outcome, refusal := audit.Failure, wire.AsRefusal(err)
+		switch refusal.StatusCode() {
+		case http.StatusTooManyRequests:
+			outcome = audit.RateLimited
+		case http.StatusServiceUnavailable:
+			outcome = audit.Error
+			a.Log.ErrorContext(r.Context(), "revocation refused", "request_id", a.RequestID(r.Context()), "err", err)
+		}
+		e.Outcome(outcome, refusal.Code)
+		wire.WriteError(w, err)
+		return
+	default:
+		e.Outcome(audit.Success, "")
+	}
+	wire.WriteJSON(w, http.StatusOK, struct{}{})
+}
+
+func (a *API) doRevoke(r *http.Request, e *audit.Event) error {
+	f, err := wire.ReadForm(r)
+	if err != nil {
+		return err
+	}
+	clientID, err := a.Authenticate(r, f)
+	if err != nil {
+		return err
+	}
+	e.Client(clientID, "")
+	token := f.Get("token")
+	if token == "" {
+		return wire.Refuse(wire.InvalidRequest, "token is missing")
+	}
+	if strings.Count(token, ".") == 2 {
+		t, err := a.AccessToken(r.Context(), token)
+		if err == nil {
+			return a.revokeAccess(r.Context(), t, clientID, e)
+		}
+		if !errors.Is(err, ErrNotOurs) {
+			return err
+		}
+	}
+	return a.Refresh(r.Context(), token, clientID)
+}
+
+func (a *API) revokeAccess(ctx context.Context, t *AccessToken, clientID string, e *audit.Event) error {
+	if t.ClientID != clientID {
+		return ErrNotOurs
+	}
+	e.Subject(t.Subject, "", "", "")
+	e.Prop(audit.PropTokenID, t.TokenID, audit.None)
+	// Neither subject nor scopes: the list is public.
+	_, err := a.Register.Add(ctx, Entry{Expiry: t.Expiry, Entry: revocation.Entry{
+		Category: revocation.Token, ID: t.TokenID, Reason: ReasonClient, ClientID: t.ClientID, TokenType: accessToken,
+	}})
+	return err
+}
+
+// Reader reads this Authority's own access tokens for API.AccessToken.
+type Reader struct {
+	Issuer string
+	// Keys finds the key that signed a token; jwks.ErrUnknownKey means that
+	// there is none.
+	Keys func(ctx context.Context, kid string) (jose.Key, error)
+	Skew time.Duration
+	Now  func() time.Time
+}
+
+// Read verifies a token whatever its audience and binding: a client may give
+// back what it cannot use. Errors wrap ErrNotOurs, or say that it cannot be
+// told now.
+func (t *Reader) Read(ctx context.Context, token string) (*AccessToken, error) {
+	none := func(cause error) error { return errors.Join(ErrNotOurs, cause) }
+	j, err := jose.Parse(token, jose.Rules{Algs: []jose.Alg{jose.ES256}, Types: []string{"at+jwt"}})
+	if err != nil {
+		return nil, none(err)
+	}
+	key, err := t.Keys(ctx, j.Header.KeyID)
+	if errors.Is(err, jwks.ErrUnknownKey) {
+		return nil, none(err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	payload, err := j.Verify(key)
+	if err != nil {
+		return nil, none(err)
+	}
+	c, err := jose.ParseClaims(payload)
+	if err == nil {
+		err = c.ValidAt(t.Now(), t.Skew)
+	}
+	if err != nil || c.Issuer != t.Issuer || c.ID == "" {
+		return nil, none(err)
+	}
+	out := &AccessToken{Expiry: c.Expiry, Claims: revocation.Claims{
+		TokenID: c.ID, Subject: c.Subject, KID: j.Header.KeyID, IssuedAt: c.IssuedAt,
+	}}
+	if ok, err := c.Decode("client_id", &out.ClientID); err != nil || !ok {
+		return nil, none(err)
+	}
+	return out, nil
+}
