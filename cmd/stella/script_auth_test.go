@@ -24,7 +24,8 @@ import (
 
 // addAuthCommands adds what scripts about tokens need:
 //
-//	ca                                  write ca.pem, server.crt and server.key for loopback
+//	ca [CLIENT…]                        write ca.pem, server.crt and server.key for loopback, and
+//	                                    CLIENT.crt and CLIENT.key for each client
 //	register URL ID SCOPES AUDIENCE     make a client of a stella-authority whose bootstrap key is
 //	                                    the file bootstrap; its secret goes to the file ID.secret
 //	vault                               start a transit engine: VAULT_URL, vault-ca/ca.pem, vault-token,
@@ -37,11 +38,15 @@ func addAuthCommands(cmds map[string]func(*testscript.TestScript, bool, []string
 }
 
 func cmdCA(ts *testscript.TestScript, neg bool, args []string) {
-	usage(ts, neg, len(args) == 0, "ca")
+	usage(ts, neg, true, "ca [CLIENT…]")
 	ca, err := testenv.NewCA(ts.MkAbs("."))
 	ts.Check(err)
 	_, _, err = ca.Issue("server")
 	ts.Check(err)
+	for _, id := range args {
+		_, _, err = ca.IssueClient(id, "urn:stellaops:client:"+id, nil)
+		ts.Check(err)
+	}
 }
 
 func cmdVault(ts *testscript.TestScript, neg bool, args []string) {

@@ -53,7 +53,7 @@ func TestScripts(t *testing.T) {
 			testscript.Run(t, testscript.Params{
 				Dir:                 dir,
 				Setup:               setup,
-				Cmds:                addWaitCommands(addAuthCommands(commands())),
+				Cmds:                addWaitCommands(addPersonCommands(addAuthCommands(commands()))),
 				RequireExplicitExec: true,
 				RequireUniqueNames:  true,
 				UpdateScripts:       *update,

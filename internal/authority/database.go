@@ -133,6 +133,9 @@ func (s *Server) sweep(ctx context.Context) {
 		now := s.now()
 		err := s.once.SweepOnce(op, now.Add(-sweepLate))
 		if err == nil {
+			err = s.store.SweepOnce(op, now.Add(-sweepLate))
+		}
+		if err == nil {
 			err = s.store.SweepRecords(op, now.Add(-sweepLate))
 		}
 		if err == nil {

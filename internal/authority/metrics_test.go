@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/stella-ops/stella/internal/authority/audit"
+	"github.com/stella-ops/stella/internal/keyring"
 	"github.com/stella-ops/stella/internal/obs"
 )
 
@@ -179,6 +180,20 @@ func TestMetricValues(t *testing.T) {
 	}
 }
 
+// TestEntered gives a key a time for each state that it has been in.
+func TestEntered(t *testing.T) {
+	at := func(hour int) time.Time { return time.Date(2026, 11, 22, hour, 0, 0, 0, time.UTC) }
+	k := keyring.Key{StagedAt: at(1), PublishedAt: at(2), ActivatedAt: at(3), DemotedAt: at(4), TaintedAt: at(5), EndedAt: at(6)}
+	for state, hour := range map[keyring.State]int{
+		keyring.Staged: 1, keyring.Published: 2, keyring.Active: 3, keyring.Retiring: 4, keyring.Tainted: 5, keyring.Revoked: 6,
+	} {
+		k.State = state
+		if got := entered(&k); got.Hour() != hour {
+			t.Errorf("%s since %s", state, got)
+		}
+	}
+}
+
 // TestFailureRatio moves through the window of 5 minutes.
 func TestFailureRatio(t *testing.T) {
 	var r ratio
@@ -246,6 +261,9 @@ func TestLabelsAreBounded(t *testing.T) {
 	}
 	if after := count(); after != before {
 		t.Errorf("%d series became %d", before, after)
+	}
+	if got := m.value(t, `aspnetcore_rate_limiting_rejections_total{limiter="other"}`); got != 101 {
+		t.Errorf("%v rejections by unknown limiters, want 101", got)
 	}
 	m.answered("refresh_token", "invalid_client", 401) // the control
 	if after := count(); after != before+2 {

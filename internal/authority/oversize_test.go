@@ -102,7 +102,15 @@ func oversizedRequests() map[string]oversized {
 	refused := []int{400, 401}
 	tooLarge := []int{400, 413}
 	header := []int{431}
+	page := []int{400, 403}
 	fill := func(n int) string { return strings.Repeat("A", n) }
+	document := func(path, member string) func(int) string {
+		return func(n int) string {
+			body := `{"` + member + `":"` + fill(n) + `"}`
+			return head("POST", path, "Content-Type: application/json", "X-Stellaops-Bootstrap-Key: "+bootstrapKey,
+				fmt.Sprintf("Content-Length: %d", len(body))) + body
+		}
+	}
 	credentials := "grant_type=client_credentials&client_assertion_type=" + url.QueryEscape(assertionType) + "&client_assertion="
 	return map[string]oversized{
 		"bearer token": {func(n int) string {
@@ -135,11 +143,20 @@ func oversizedRequests() map[string]oversized {
 		"assertion of dots":   {func(n int) string { return post("/token", form, credentials+strings.Repeat(".", n)) }, refused, tooLarge},
 		"form":                {func(n int) string { return post("/token", form, strings.Repeat("a=b&", n/4)) }, refused, tooLarge},
 		"form of escapes":     {func(n int) string { return post("/token", form, "a="+strings.Repeat("%41", n/3)) }, refused, tooLarge},
-		"client document": {func(n int) string {
-			body := `{"client_name":"` + fill(n) + `"}`
-			return head("POST", "/internal/clients", "Content-Type: application/json", "X-Stellaops-Bootstrap-Key: "+bootstrapKey,
-				fmt.Sprintf("Content-Length: %d", len(body))) + body
+		"token to introspect": {func(n int) string { return post("/introspect", form, "client_id=a&token="+fill(n)) }, refused, tooLarge},
+		"token to revoke":     {func(n int) string { return post("/revoke", form, "client_id=a&token="+fill(n)) }, refused, tooLarge},
+		"refresh token": {func(n int) string {
+			return post("/token", form, "grant_type=refresh_token&client_id=a&refresh_token="+fill(n))
 		}, refused, tooLarge},
+		"device code": {func(n int) string {
+			return post("/token", form, "grant_type=urn:ietf:params:oauth:grant-type:device_code&client_id=a&device_code="+fill(n))
+		}, refused, tooLarge},
+		"scope of a device": {func(n int) string { return post("/device_authorization", form, "client_id=a&scope="+fill(n)) }, refused, tooLarge},
+		"user code":         {func(n int) string { return post("/device", form, "user_code="+fill(n)) }, page, tooLarge},
+		"password":          {func(n int) string { return post("/device/sign-in", form, "username=a&password="+fill(n)) }, page, tooLarge},
+		"client document":   {document("/internal/clients", "client_name"), refused, tooLarge},
+		"revocation":        {document("/internal/revocations", "reason"), refused, tooLarge},
+		"service account":   {document("/internal/service-accounts/tokens", "reason"), refused, tooLarge},
 	}
 }
 

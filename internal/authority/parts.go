@@ -37,24 +37,23 @@ func (s *Server) openParts(sec *secrets) error {
 	if s.trust, err = clientauth.NewTrust(files, s.log); err != nil {
 		return err
 	}
-	s.newLimiter()
 	s.newDirectory()
 	return s.openAudit()
 }
 
 // openRedis opens what replicas share besides the database, and decides where
-// single-use identifiers are remembered.
+// used proofs are remembered. Used assertions are in the database always: they
+// are good for minutes, and a Redis that has lost its memory would have to
+// refuse them for as long. The issuer is part of every key there.
 func (s *Server) openRedis(sec *secrets) error {
 	c := s.cfg.Redis
 	if c.URL != "" {
 		skew, proof := s.cfg.Signing.ClockSkew.Std(), s.cfg.Security.DPoP.ProofLifetime.Std()
 		st, err := redisstore.Open(redisstore.Options{
-			URL: c.URL, Password: sec.redis, CAFile: c.CAFile, Prefix: c.Prefix, Issuer: s.cfg.Issuer, Timeout: c.Timeout.Std(),
-			Spans: map[string]time.Duration{
-				token.OnceProof:          proof + 2*skew + time.Minute,
-				clientauth.OnceAssertion: clientauth.MaxLife + 2*skew + time.Minute,
-			},
-			Now: s.now, Log: s.log,
+			URL: c.URL, Password: sec.redis, CAFile: c.CAFile, Prefix: c.Prefix, Issuer: s.issuer, Timeout: c.Timeout.Std(),
+			// From the moment at which a proof may come early until it is too old.
+			Spans: map[string]time.Duration{token.OnceProof: proof + 2*skew},
+			Now:   s.now, Log: s.log,
 		})
 		if err != nil {
 			return err
@@ -69,6 +68,7 @@ func (s *Server) openRedis(sec *secrets) error {
 	default:
 		s.once = s.store
 	}
+	s.newLimiter()
 	return nil
 }
 
@@ -137,7 +137,7 @@ func (s *Server) newDirectory() {
 // firstUser makes the bootstrap user of the manifest, where there is none of
 // that name.
 func (s *Server) firstUser(ctx context.Context) error {
-	doc, err := s.cfg.standard.First()
+	doc, err := s.firstDocument(s.cfg)
 	if err != nil || doc == nil {
 		return err
 	}
@@ -146,6 +146,19 @@ func (s *Server) firstUser(ctx context.Context) error {
 		s.log.InfoContext(ctx, "made the bootstrap user of the standard plug-in")
 	}
 	return err
+}
+
+// firstDocument reads and checks the bootstrap user of a configuration; nil
+// when there is none.
+func (s *Server) firstDocument(cfg *Config) (*users.Document, error) {
+	doc, err := cfg.standard.First()
+	if err != nil || doc == nil {
+		return nil, err
+	}
+	if err := doc.Check(cfg.standard.Policy().Password, s.set.Load().token.KnownTenant); err != nil {
+		return nil, fault.Errorf(fault.Config, "%s: bootstrapUser: %w", cfg.standard.Path, err)
+	}
+	return doc, nil
 }
 
 // logIn checks a name and a password for the device page.
@@ -247,9 +260,9 @@ func (s *Server) bypass(r *http.Request, scope string) (string, bool) {
 	return "", false
 }
 
-// newGuard makes what decides who may call the operators' API.
-func (s *Server) newGuard() *guard.Guard {
-	return &guard.Guard{Header: s.bootstrapHeader, Key: s.bootstrapKey, Verifier: s.verifier(), Bypass: s.bypass}
+// newGuard makes what decides who may call the operators' API of a listener.
+func (s *Server) newGuard(base string) *guard.Guard {
+	return &guard.Guard{Header: s.bootstrapHeader, Key: s.bootstrapKey, Verifier: s.verifier(base), Bypass: s.bypass}
 }
 
 // discardLog is what a nil Deps.Log means.

@@ -14,7 +14,6 @@ import (
 	"github.com/stella-ops/stella/internal/authority/mint"
 	"github.com/stella-ops/stella/internal/authority/problem"
 	"github.com/stella-ops/stella/internal/authority/refresh"
-	"github.com/stella-ops/stella/internal/authority/revoke"
 	"github.com/stella-ops/stella/internal/authority/serviceaccount"
 	"github.com/stella-ops/stella/internal/authority/token"
 	"github.com/stella-ops/stella/internal/authority/users"
@@ -53,38 +52,45 @@ func (s *Server) routes() error {
 	s.minter = s.newMinter(func(i mint.Issued) { s.counter.Add(i.KID, i.Expiry.Unix()) })
 	auth, err := clientauth.New(clientauth.Deps{
 		Settings: func() *clientauth.Settings { return s.set.Load().auth },
-		Clients:  s.clients, Once: s.once, Trust: s.trust, Admit: s.admit, Now: s.now,
+		Clients:  s.clients, Once: s.store, Trust: s.trust, Admit: s.admit, Now: s.now,
 	})
 	if err != nil {
-		return err
-	}
-	oauth := s.oauthRoutes(auth)
-	g := s.newGuard()
-	public := http.NewServeMux()
-	for pattern, h := range oauth {
-		public.Handle(pattern, h)
-	}
-	if err := s.publish(public); err != nil {
 		return err
 	}
 	page, err := s.devicePage()
 	if err != nil {
 		return err
 	}
+	public, err := s.listenerRoutes(auth, s.issuer)
+	if err != nil {
+		return err
+	}
 	public.Handle(device.PathPage, page)
 	public.Handle(device.PathPage+"/", page)
-	s.revocationRoutes(public, auth, g)
-	s.operatorRoutes(public, g)
 	s.legacyRoutes(public)
 	s.handler = s.outside(public)
-
-	withCerts := http.NewServeMux()
-	for pattern, h := range oauth {
-		withCerts.Handle(pattern, h)
+	if s.mtlsURL == "" {
+		return nil
 	}
-	withCerts.Handle("POST "+revoke.PathRevoke, public)
+	withCerts, err := s.listenerRoutes(auth, s.mtlsURL)
+	if err != nil {
+		return err
+	}
 	s.mtlsHandler = s.outside(withCerts)
 	return nil
+}
+
+// listenerRoutes are what both listeners serve; base is the URL by which
+// clients know the one in question, which DPoP proofs must name.
+func (s *Server) listenerRoutes(auth *clientauth.Authenticator, base string) (*http.ServeMux, error) {
+	mux := http.NewServeMux()
+	for pattern, h := range s.oauthRoutes(auth) {
+		mux.Handle(pattern, h)
+	}
+	g := s.newGuard(base)
+	s.revocationRoutes(mux, auth, g)
+	s.operatorRoutes(mux, g)
+	return mux, s.publish(mux)
 }
 
 // outside puts around a handler what every request gets.
@@ -160,9 +166,9 @@ func (s *Server) operatorRoutes(mux *http.ServeMux, g *guard.Guard) {
 // one that signs and those that signed before it. A tainted key is published
 // still, but whoever has it must not drive the keyring; a key that has never
 // signed has no tokens.
-func (s *Server) verifier() *optok.Verifier {
+func (s *Server) verifier(base string) *optok.Verifier {
 	return &optok.Verifier{
-		Issuer: s.issuer, Audience: guard.Audience, BaseURL: s.issuer,
+		Issuer: s.issuer, Audience: guard.Audience, BaseURL: base,
 		Keys: s.ownKey, Revoked: s.tokenRevoked,
 		Replay: func(ctx context.Context, key string, until time.Time) (bool, error) {
 			if err := s.db.Err(); err != nil {

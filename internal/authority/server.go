@@ -59,7 +59,7 @@ type Server struct {
 	http      *httpd.Server
 
 	redis     *redisstore.Store // nil without
-	once      singleUse         // of proofs and assertions
+	once      singleUse         // of proofs
 	limiter   *limit.Limiter
 	trust     *clientauth.Trust
 	people    *users.Directory
@@ -153,6 +153,9 @@ func New(cfg *Config, deps Deps) (*Server, error) {
 		return nil, err
 	}
 	s.adopt(cfg, sec)
+	if _, err := s.firstDocument(cfg); err != nil {
+		return nil, err
+	}
 	return s, nil
 }
 

@@ -37,6 +37,10 @@ func (s *Server) settleURLs() error {
 	}
 	set := s.set.Load()
 	s.adopt(set.cfg, set.secrets)
+	if s.redis != nil && s.issuer != s.cfg.Issuer {
+		_ = s.redis.Close() // nothing has used it yet
+		return s.openRedis(set.secrets)
+	}
 	return nil
 }
 

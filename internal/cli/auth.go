@@ -18,6 +18,6 @@ func newAuthCmd(app *App) *cobra.Command {
 func authCommands(app *App) []*cobra.Command {
 	return []*cobra.Command{
 		newAuthLoginCmd(app), newAuthStatusCmd(app), newAuthWhoamiCmd(app), newAuthLogoutCmd(app),
-		newAuthTokenCmd(app), newRotateCmd(app), newAuthJWKSCmd(app),
+		newAuthTokenCmd(app), newAuthRevokeCmd(app), newRotateCmd(app), newAuthJWKSCmd(app),
 	}
 }

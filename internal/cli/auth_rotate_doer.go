@@ -2,6 +2,8 @@ package cli
 
 import (
 	"net/http"
+	"net/url"
+	"strings"
 
 	"github.com/stella-ops/stella/internal/fault"
 	"github.com/stella-ops/stella/internal/oauth"
@@ -23,7 +25,28 @@ func (t *tokenDoer) Do(req *http.Request) (*http.Response, error) {
 		}
 		return nil, &rotate.NoTokenError{Err: err}
 	}
+	if err := t.home(req); err != nil {
+		return nil, &rotate.NoTokenError{Err: err}
+	}
 	return t.client.Do(req)
+}
+
+// home sends req where the Authority takes the client's certificate.
+func (t *tokenDoer) home(req *http.Request) error {
+	home, err := t.client.Home(req.Context())
+	if err != nil {
+		return err
+	}
+	rest, ok := strings.CutPrefix(req.URL.String(), strings.TrimSuffix(t.client.Issuer(), "/"))
+	if !ok {
+		return nil
+	}
+	u, err := url.Parse(home + rest)
+	if err != nil {
+		return fault.As(fault.Trust, err)
+	}
+	req.URL, req.Host = u, u.Host
+	return nil
 }
 
 // bootstrapDoer sends the bootstrap key along.

@@ -73,7 +73,12 @@ who made it and why.`, fault.Denied, fault.NotFound, fault.Offline, fault.Transi
   stella auth token mint -s nightly-scan --tenant acme --scope signer.sign --expires-in 10m --reason "OPS-1234" --raw`,
 		Args:              noArgs(),
 		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE:              func(cmd *cobra.Command, _ []string) error { return runAuthTokenMint(cmd.Context(), app, opts) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if opts.serviceAccount == "" && cmd.Flags().Changed("service-account") {
+				return usageError(cmd, "--service-account is empty")
+			}
+			return runAuthTokenMint(cmd.Context(), app, opts)
+		},
 	}
 	opts.addFlags(cmd.Flags())
 	return cmd

@@ -79,9 +79,6 @@ func checkMaterial(pub crypto.PublicKey) error {
 		if p.E < 3 || p.E&1 == 0 || p.N.Bit(0) == 0 {
 			return unusable("RSA modulus or exponent is even or too small")
 		}
-		if roca(p.N) {
-			return unusable("RSA key comes from a chip with the ROCA flaw (CVE-2017-15361): %w", errUnsupported)
-		}
 	case []byte:
 		if len(p) == 0 {
 			return unusable("empty symmetric key")
@@ -109,6 +106,9 @@ func (k Key) fits(alg Alg) error {
 		if err != nil || !slices.Contains(ops, "verify") {
 			return unusable("key_ops does not contain verify")
 		}
+	}
+	if pub, ok := k.Public.(*rsa.PublicKey); ok && pub != nil && pub.N != nil && roca(pub.N) {
+		return unusable("RSA key comes from a chip with the ROCA flaw (CVE-2017-15361)")
 	}
 	return s.fits(alg, k.Public)
 }

@@ -10,8 +10,8 @@ import (
 
 // ParseKey parses one public JWK of at most MaxKeyBytes. Private and symmetric
 // members are refused, as are points off their curve, RSA moduli outside 2048
-// to 8192 bits or with the ROCA flaw, an "alg" that does not fit the key and
-// members of another key type. Members this package has no field for are kept in Extra. Errors wrap
+// to 8192 bits, an "alg" that does not fit the key and members of another key
+// type. Members this package has no field for are kept in Extra. Errors wrap
 // ErrMalformed, ErrTooLarge or ErrKey.
 func ParseKey(data []byte) (Key, error) {
 	j, err := readJWK(data)

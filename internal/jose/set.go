@@ -24,8 +24,8 @@ const (
 
 // ParseSet parses a JWK set of at most MaxSetBytes and MaxSetKeys. Keys that
 // are well formed but not supported (an unknown kty or curve, an RSA modulus
-// outside 2048 to 8192 bits or with the ROCA flaw) are left out and named in
-// Skipped, as RFC 7517 section 5 asks. Anything else that is wrong refuses the whole set: a private
+// outside 2048 to 8192 bits) are left out and named in Skipped, as RFC 7517
+// section 5 asks. Anything else that is wrong refuses the whole set: a private
 // or symmetric key, a kid twice (skipped keys count), a broken key. Errors wrap
 // ErrMalformed, ErrTooLarge or ErrKey.
 func ParseSet(data []byte) (Set, error) {

@@ -13,8 +13,9 @@ import (
 )
 
 // Verify checks the signature and returns the payload. The algorithm must fit
-// the key's type and curve and the key's "alg", "use" and "key_ops". Errors
-// wrap ErrKey when the key may not be used, ErrSignature when it does not match.
+// the key's type and curve and the key's "alg", "use" and "key_ops", and an RSA
+// key must not have the ROCA flaw (CVE-2017-15361). Errors wrap ErrKey when the
+// key may not be used, ErrSignature when it does not match.
 func (j *JWS) Verify(key Key) ([]byte, error) {
 	if err := key.fits(j.Header.Alg); err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package oauth
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
@@ -11,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strings"
 	"sync"
 
 	"github.com/stella-ops/stella/internal/fault"
@@ -97,4 +99,24 @@ func (c *Client) certificate() (string, error) {
 		return t.load()
 	}
 	return "", nil
+}
+
+// Home returns the base URL, without a slash at its end, of the issuer's own
+// APIs for this client: the issuer, unless the client presents a certificate
+// and the issuer takes those elsewhere (RFC 8705 section 5). Its error is that
+// of Discover.
+func (c *Client) Home(ctx context.Context) (string, error) {
+	home := strings.TrimSuffix(c.cfg.Issuer, "/")
+	if !c.usesCertificate() {
+		return home, nil
+	}
+	md, err := c.Discover(ctx)
+	if err != nil {
+		return "", err
+	}
+	path, below := strings.CutPrefix(md.TokenEndpoint, home)
+	if base, ok := strings.CutSuffix(md.Aliases.TokenEndpoint, path); ok && below && base != "" {
+		return base, nil
+	}
+	return home, nil
 }

@@ -2,6 +2,7 @@ package revocation_test
 
 import (
 	"bytes"
+	"encoding/base64"
 	"errors"
 	"os"
 	"path/filepath"
@@ -181,7 +182,10 @@ func TestState(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	damaged := bytes.Replace(data, []byte(`"bundle":"e`), []byte(`"bundle":"f`), 1)
+	inner := encode(t, bundle(2, token("j")))
+	other := encode(t, bundle(2, token("k"))) // as good a bundle, but not the one that was accepted
+	base := base64.StdEncoding.EncodeToString
+	damaged := bytes.Replace(data, []byte(base(inner)), []byte(base(other)), 1)
 	for name, content := range map[string][]byte{"damaged": damaged, "cut": data[:len(data)/2], "empty": nil} {
 		if err := os.WriteFile(path, content, 0o600); err != nil {
 			t.Fatal(err)

@@ -10,16 +10,12 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/stella-ops/stella/internal/fault"
 	"github.com/stella-ops/stella/internal/jose"
 	"github.com/stella-ops/stella/internal/revocation"
-	"github.com/stella-ops/stella/internal/testenv"
 )
 
 func newSigner(t testing.TB, kid string) *jose.Signer {
@@ -264,51 +260,5 @@ func TestDocument(t *testing.T) {
 		if err := take(changed); changed == string(text) || fault.KindOf(err) != fault.Trust {
 			t.Errorf("%s: %v", new, err)
 		}
-	}
-}
-
-// The commands that the documentation shows agree with us.
-func TestShell(t *testing.T) {
-	for _, name := range []string{"openssl", "jq", "basenc"} {
-		testenv.Need(t, name, map[string]string{"openssl": "openssl", "jq": "jq", "basenc": "coreutils"}[name])
-	}
-	dir := t.TempDir()
-	s := newSigner(t, "k1")
-	data := encode(t, bundle(2, token("a"), subject("ü", at(3)), key("k0")))
-	jws, err := revocation.Sign(data, s, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	jwk, err := s.Key().MarshalJSON()
-	if err != nil {
-		t.Fatal(err)
-	}
-	write := func(name string, data []byte) {
-		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	put := func(data []byte) {
-		write(revocation.FileBundle, data)
-		write(revocation.FileSignature, []byte(jws))
-		write(revocation.FileDigest, []byte(strings.TrimPrefix(revocation.Digest(data), "sha256:")))
-	}
-	write("jwks.json", []byte(`{"keys":[`+string(jwk)+`]}`))
-	run := func(dir, jwks string) error {
-		out, err := exec.CommandContext(t.Context(), "sh", "testdata/verify.sh", dir, jwks).CombinedOutput()
-		t.Logf("%s", out)
-		return err
-	}
-	put(data)
-	if err := run(dir, filepath.Join(dir, "jwks.json")); err != nil {
-		t.Errorf("ours: %v", err)
-	}
-	if err := run(filepath.Join("testdata", "valid"), filepath.Join("testdata", "valid", "jwks.json")); err != nil {
-		t.Errorf("Python's: %v", err)
-	}
-	put(bytes.Replace(data, []byte(`"id": "a"`), []byte(`"id": "b"`), 1))
-	var exit *exec.ExitError
-	if err := run(dir, filepath.Join(dir, "jwks.json")); !errors.As(err, &exit) || exit.ExitCode() != 21 {
-		t.Errorf("changed: %v", err)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"time"
@@ -55,24 +56,45 @@ func NewCA(dir string) (*CA, error) {
 
 // Issue makes a server certificate for loopback and writes NAME.crt and NAME.key.
 func (ca *CA) Issue(name string) (certFile, keyFile string, err error) {
+	return ca.issue(name, &x509.Certificate{
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		DNSNames:    []string{"localhost"},
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
+	})
+}
+
+// IssueClient makes a certificate for client authentication that carries a
+// URI, and writes NAME.crt and NAME.key. change, if not nil, spoils it first.
+func (ca *CA) IssueClient(name, uri string, change func(*x509.Certificate)) (certFile, keyFile string, err error) {
+	u, err := url.Parse(uri)
+	if err != nil {
+		return "", "", err
+	}
+	template := &x509.Certificate{ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, URIs: []*url.URL{u}}
+	template.Subject.CommonName = name
+	template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(24*time.Hour)
+	if change != nil {
+		change(template)
+	}
+	return ca.issue(name, template)
+}
+
+// issue completes a template, signs it and writes certificate and key.
+func (ca *CA) issue(name string, template *x509.Certificate) (certFile, keyFile string, err error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return "", "", err
 	}
-	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
-	if err != nil {
+	if template.SerialNumber, err = rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120)); err != nil {
 		return "", "", err
 	}
-	template := &x509.Certificate{
-		SerialNumber: serial,
-		Subject:      pkix.Name{CommonName: name},
-		NotBefore:    time.Now().Add(-time.Hour),
-		NotAfter:     time.Now().Add(24 * time.Hour),
-		KeyUsage:     x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		DNSNames:     []string{"localhost"},
-		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
+	if template.Subject.CommonName == "" {
+		template.Subject.CommonName = name
 	}
+	if template.NotAfter.IsZero() {
+		template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(24*time.Hour)
+	}
+	template.KeyUsage = x509.KeyUsageDigitalSignature
 	der, err := x509.CreateCertificate(rand.Reader, template, ca.cert, key.Public(), ca.key)
 	if err != nil {
 		return "", "", err
@@ -89,6 +111,32 @@ func (ca *CA) Issue(name string) (certFile, keyFile string, err error) {
 	return certFile, keyFile, writePEM(keyFile, "PRIVATE KEY", pkcs8, 0o600)
 }
 
+// Revoke writes a list of revoked certificates that names those in the files.
+func (ca *CA) Revoke(path string, certFiles ...string) error {
+	list := &x509.RevocationList{Number: big.NewInt(time.Now().UnixNano()), ThisUpdate: time.Now(), NextUpdate: time.Now().Add(time.Hour)}
+	for _, file := range certFiles {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		block, _ := pem.Decode(data)
+		if block == nil {
+			return fmt.Errorf("%s holds no PEM", file)
+		}
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return err
+		}
+		list.RevokedCertificateEntries = append(list.RevokedCertificateEntries,
+			x509.RevocationListEntry{SerialNumber: c.SerialNumber, RevocationTime: time.Now()})
+	}
+	der, err := x509.CreateRevocationList(rand.Reader, list, ca.cert, ca.key)
+	if err != nil {
+		return err
+	}
+	return writePEM(path, "X509 CRL", der, 0o644)
+}
+
 // TLS is a server configuration with a fresh certificate.
 func (ca *CA) TLS(name string) (*tls.Config, error) {
 	certFile, keyFile, err := ca.Issue(name)
@@ -100,6 +148,21 @@ func (ca *CA) TLS(name string) (*tls.Config, error) {
 		return nil, fmt.Errorf("loading certificate %q: %w", name, err)
 	}
 	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
+}
+
+// ClientWith is Client that presents a certificate.
+func (ca *CA) ClientWith(certFile, keyFile string) (*http.Client, error) {
+	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
+	if err != nil {
+		return nil, err
+	}
+	c := ca.Client()
+	if t, ok := c.Transport.(*http.Transport); ok {
+		// Also where the server asks for other issuers: what it makes of this
+		// one is what tests are about.
+		t.TLSClientConfig.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
+	}
+	return c, nil
 }
 
 // Client trusts this CA and nothing else.

@@ -208,11 +208,22 @@ func TestEveryRequestOnce(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	odd, err := http.NewRequestWithContext(ctx, http.MethodGet, srv.URL()+"/do/200", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	odd.Header.Set(httpd.RequestIDHeader, "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJ4In0.c2ln") // a token as the request id
+	if resp, err := client.Do(odd); err != nil {
+		t.Error(err)
+	} else {
+		resp.Body.Close()
+	}
+	answers["[redacted]"] = 200
 	stop()
 	if err := <-ended; err != nil {
 		t.Fatal(err)
 	}
-	for _, rec := range got.take(t, 60) {
+	for _, rec := range got.take(t, 61) {
 		status, ok := answers[rec.CorrelationID]
 		if !ok {
 			t.Errorf("a second record for %s, or one for nobody", rec.CorrelationID)

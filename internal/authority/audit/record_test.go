@@ -109,6 +109,9 @@ func TestCredentialsInPlainText(t *testing.T) {
 		strings.Repeat("x", 495) + " " + jwt:                    strings.Repeat("x", 495) + " [redacted]",
 		strings.Repeat("x", 509) + jwt:                          strings.Repeat("x", 509) + "…",
 		strings.Repeat("x", maxInput-10) + " " + jwt:            strings.Repeat("x", 509) + "…",
+		strings.Repeat("x", 488) + " Bearer 12345678901234 abc": strings.Repeat("x", 488) + " Bearer [redacted]", // with "…" it is long enough
+		"eyJ" + strings.Repeat("x", maxInput) + ".x":            "eyJ" + strings.Repeat("x", 506) + "…",          // what lies behind is not looked at
+		"eyJ" + strings.Repeat("x", maxInput-10) + ".x":         "[redacted]",
 		"Bearer 12345678901234 " + strings.Repeat("x", MaxText): "Bearer 12345678901234 " + strings.Repeat("x", 487) + "…",
 	} {
 		if got := Classify(text, None).String(); got != want {
@@ -192,7 +195,23 @@ func TestParseIsStrict(t *testing.T) {
 		}
 		return strings.Replace(good, from, to, 1)
 	}
+	with := func(scopes, props int) string {
+		rec := full()
+		rec.Scopes, rec.Properties = make([]Value, scopes), make([]Property, props)
+		for i := range rec.Scopes {
+			rec.Scopes[i] = Classify("s", None)
+		}
+		for i := range rec.Properties {
+			rec.Properties[i] = Property{"p", Classify("v", None)}
+		}
+		return string(rec.AppendJSON(nil))
+	}
+	if _, err := Parse([]byte(with(MaxScopes, MaxProperties))); err != nil {
+		t.Error(err)
+	}
 	for name, line := range map[string]string{
+		"scopes":             with(MaxScopes+1, 1),
+		"properties":         with(1, MaxProperties+1),
 		"empty":              "",
 		"no object":          "[]",
 		"two":                good + good,

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"syscall"
 	"time"
 
 	"github.com/stella-ops/stella/internal/fault"
@@ -21,8 +20,7 @@ type target interface {
 // openTarget opens path for appending. A last line that a crash cut short is
 // ended, so that the next record stands alone.
 func openTarget(path string) (target, error) {
-	// O_NONBLOCK, or opening a pipe would wait for its reader.
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND|os.O_CREATE|syscall.O_NONBLOCK, 0o600)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fault.Errorf(fault.Config, "opening the audit file: %w", err)
 	}

@@ -179,6 +179,8 @@ func TestHostileNames(t *testing.T) {
 		"a query":                          func(c *x509.Certificate) { c.URIs = uris(name + "?x") },
 		"an empty query":                   func(c *x509.Certificate) { c.URIs = uris(name + "?") },
 		"a fragment":                       func(c *x509.Certificate) { c.URIs = uris(name + "#x") },
+		"an empty fragment":                func(c *x509.Certificate) { c.URIs = uris(name + "#") },
+		"the scheme in capitals":           func(c *x509.Certificate) { c.URIs = uris("URN:stellaops:client:alpha") },
 		"another namespace":                func(c *x509.Certificate) { c.URIs = uris("urn:stellaops:user:alpha") },
 		"in capitals":                      func(c *x509.Certificate) { c.URIs = uris("urn:stellaops:client:ALPHA") },
 		"escaped":                          func(c *x509.Certificate) { c.URIs = uris("urn:stellaops:client:%61lpha") },

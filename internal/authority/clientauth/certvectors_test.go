@@ -203,16 +203,18 @@ func TestMalformedCertificates(t *testing.T) {
 // handshake connects with a client certificate and returns the server's error.
 func handshake(t *testing.T, server issued, ders [][]byte, key crypto.PrivateKey) error {
 	t.Helper()
-	a, b := net.Pipe()
-	for _, c := range []net.Conn{a, b} {
-		defer c.Close()
-		if err := c.SetDeadline(time.Now().Add(time.Minute)); err != nil {
-			t.Fatal(err)
-		}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
 	}
+	defer ln.Close()
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
+		a, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			return // the other end waits no longer than its deadline
+		}
 		defer a.Close()
 		// Who the server is does not matter here.
 		c := tls.Client(a, &tls.Config{InsecureSkipVerify: true, GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
@@ -222,12 +224,58 @@ func handshake(t *testing.T, server issued, ders [][]byte, key crypto.PrivateKey
 			_, _ = c.Read(make([]byte, 1)) // the alert, or the end
 		}
 	}()
+	if err := ln.(*net.TCPListener).SetDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	b, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
 	s := tls.Server(b, &tls.Config{
 		MinVersion: tls.VersionTLS13, ClientAuth: tls.RequestClientCert,
 		Certificates: []tls.Certificate{{Certificate: server.ders, PrivateKey: server.key}},
 	})
-	err := s.Handshake()
+	err = s.Handshake()
 	b.Close()
 	<-ended
 	return err
+}
+
+// A certificate, or a chain, of a megabyte ends in the handshake.
+func TestOversizedCertificates(t *testing.T) {
+	site := newPKI(t)
+	padded := func(size int) issued {
+		return site.client(t, func(c *x509.Certificate) {
+			c.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 55555, 2}, Value: make([]byte, size)}}
+		})
+	}
+	server := site.client(t, nil)
+	for name, r := range map[string]struct{ bad, control issued }{
+		"one certificate": {padded(1 << 20), padded(100 << 10)},
+		"a long chain":    {repeated(site.client(t, nil), 2000), repeated(site.client(t, nil), 100)},
+	} {
+		if err := handshake(t, server, r.control.ders, r.control.key); err != nil {
+			t.Errorf("%s: control: %v", name, err)
+		}
+		if err := handshake(t, server, r.bad.ders, r.bad.key); err == nil {
+			t.Errorf("%s: the handshake went through", name)
+		}
+	}
+	if err := site.judge(padded(100<<10).chain(t), "alpha"); err != nil {
+		t.Errorf("control: %v", err)
+	}
+	if err := site.judge(repeated(site.client(t, nil), 100).chain(t), "alpha"); err == nil {
+		t.Error("a chain of a hundred was believed")
+	}
+}
+
+// repeated sends the chain's last certificate many times.
+func repeated(i issued, times int) issued {
+	for range times {
+		i.ders = append(i.ders, i.ders[len(i.ders)-1])
+	}
+	return i
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"log"
 	"log/slog"
 	"net/http"
 	"net/http/cookiejar"
@@ -180,6 +181,7 @@ func newSite(t testing.TB) *site {
 		t.Fatal(err)
 	}
 	s.cert, s.tls = ca.Dir+"/site.crt", ca.Client().Transport.(*http.Transport).TLSClientConfig
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0) // browsers hang up as they like
 	srv.StartTLS()
 	t.Cleanup(srv.Close)
 	s.url = srv.URL
@@ -189,11 +191,11 @@ func newSite(t testing.TB) *site {
 
 // mount serves the endpoint and the page for an issuer.
 func (s *site) mount(mux *http.ServeMux, issuer string) {
-	log := slog.New(slog.NewTextHandler(lockedWriter{&s.mu, s.log}, nil))
+	logger := slog.New(slog.NewTextHandler(lockedWriter{&s.mu, s.log}, nil))
 	ready := func() error { return nil }
 	remote := func(*http.Request) string { return "10.1.2.3" }
 	mux.Handle("POST "+device.PathAuthorization, &device.Endpoint{
-		Codes: s.codes, Issuer: issuer, Ready: ready, Remote: remote, Log: log,
+		Codes: s.codes, Issuer: issuer, Ready: ready, Remote: remote, Log: logger,
 		Authenticate: func(_ *http.Request, f *wire.Form) (*clientauth.Identity, error) {
 			if f.Get("client_id") != s.client.ID {
 				return nil, wire.Refuse(wire.InvalidClient, "unknown client")
@@ -218,7 +220,7 @@ func (s *site) mount(mux *http.ServeMux, issuer string) {
 		},
 	})
 	page, err := device.NewPage(device.PageDeps{
-		Codes: s.codes, Issuer: issuer, Login: s.login, Ready: ready, Remote: remote, Log: log,
+		Codes: s.codes, Issuer: issuer, Login: s.login, Ready: ready, Remote: remote, Log: logger,
 		Take: func(*http.Request) (time.Duration, error) {
 			s.mu.Lock()
 			defer s.mu.Unlock()

@@ -32,8 +32,9 @@ type PageDeps struct {
 	// Login signs a person in: ErrCredentials, *LockedOut, or any other error
 	// when it cannot be told now.
 	Login func(ctx context.Context, name, password, remote string) (*Person, error)
-	// Take takes one from the budget of the sender of a form; with none left
-	// it returns how long to wait. An error means that it cannot be told now.
+	// Take takes one from the budget of the sender of a request that looks a
+	// code up (all but the first page); with none left it returns how long to
+	// wait. An error means that it cannot be told now.
 	Take func(*http.Request) (wait time.Duration, err error)
 	// Ready says why nothing can be decided now, or nil.
 	Ready func() error
@@ -140,14 +141,7 @@ func (p *Page) form(event string, next func(*visit)) http.HandlerFunc {
 		record := audit.Of(r.Context())
 		record.Set(event)
 		record.Outcome(audit.Error, "")
-		wait, err := p.Take(r)
-		if err != nil {
-			p.unavailable(w, r, err)
-			return
-		}
-		if wait > 0 {
-			record.Outcome(audit.RateLimited, wire.RateLimited)
-			p.tooMany(w, wait)
+		if !p.within(w, r) {
 			return
 		}
 		f, err := wire.ReadForm(r)
@@ -170,9 +164,27 @@ func (p *Page) form(event string, next func(*visit)) http.HandlerFunc {
 	}
 }
 
+// within takes from the sender's budget, or answers.
+func (p *Page) within(w http.ResponseWriter, r *http.Request) bool {
+	wait, err := p.Take(r)
+	switch {
+	case err != nil:
+		p.unavailable(w, r, err)
+	case wait > 0:
+		audit.Of(r.Context()).Outcome(audit.RateLimited, wire.RateLimited)
+		p.tooMany(w, wait)
+	default:
+		return true
+	}
+	return false
+}
+
 // step is what all pages have in common that belong to a code.
 func (p *Page) step(next func(*visit)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
+		if !p.within(w, r) {
+			return
+		}
 		b, err := p.browser(r)
 		if err != nil {
 			p.unavailable(w, r, err)

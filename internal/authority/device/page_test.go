@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stella-ops/stella/internal/authority/audit"
 	"github.com/stella-ops/stella/internal/authority/device"
 	"github.com/stella-ops/stella/internal/authority/store"
 )
@@ -97,6 +98,33 @@ func TestDeny(t *testing.T) {
 
 // tokenOf is the form token of v's cookie, from a page that always has one.
 func tokenOf(t *testing.T, v *visitor) string { t.Helper(); return v.token("/device") }
+
+// A form that is sent twice, at once or later, decides once.
+func TestSentTwice(t *testing.T) {
+	s := newSite(t)
+	d := s.begin()
+	v := s.signedIn(d)
+	form := url.Values{"token": {tokenOf(t, v)}, "user_code": {d.UserCode}, "decision": {"approve"}, "tenant": {"acme"}}
+	got := parallel(8, func(int) string {
+		a := v.post("/device/consent", form)
+		return a.header.Get("Location")
+	})
+	if got[at("/consent", d)] != 8 {
+		t.Errorf("%v", got)
+	}
+	decided := 0
+	for _, r := range s.audit.all {
+		if r.Type == "authority.device.approve" && r.Outcome == audit.Success {
+			decided++
+		}
+	}
+	if decided != 1 {
+		t.Errorf("%d times", decided)
+	}
+	if _, err := s.check(d); err != nil {
+		t.Error(err)
+	}
+}
 
 // Each row sends the last form, which differs from the control in one thing.
 func TestDecideRefuses(t *testing.T) {
@@ -349,6 +377,18 @@ func TestBudget(t *testing.T) {
 	}
 	if s.logins != 1 {
 		t.Errorf("%d logins", s.logins)
+	}
+	for path, status := range map[string]int{at("/sign-in", d): 303, at("/consent", d): 200} {
+		if a := v.get(path); a.status != status { // control
+			t.Errorf("%s: %d", path, a.status)
+		}
+		s.wait = time.Second
+		for _, path := range []string{path, strings.Replace(path, d.UserCode, "BBBB-BBBB", 1)} {
+			if a := v.get(path); a.status != 429 {
+				t.Errorf("%s: %d", path, a.status)
+			}
+		}
+		s.wait = 0
 	}
 }
 

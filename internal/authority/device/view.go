@@ -182,6 +182,9 @@ func (p *Page) showConsent(v *visit, l *login, status int, text string) {
 	d, o := p.viewOf(v), p.offer(v.req, &l.Person)
 	d.Error, d.Possible = text, o.possible()
 	d.person(l)
+	if end := l.At.Add(sessionLife); end.Before(v.req.Expires) {
+		d.Expires, d.Left = clock(end), minutes(end.Sub(v.now))
+	}
 	for _, s := range o.asked {
 		if slices.Contains(o.scopes, s) {
 			d.Scopes = append(d.Scopes, scope{s, words(s)})

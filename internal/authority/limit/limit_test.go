@@ -200,9 +200,11 @@ func TestReload(t *testing.T) {
 	if n, _ := exhaust(t, l, home, ""); n != 3 {
 		t.Errorf("%d permits more", n)
 	}
-	rules = Rules{Token: {Enabled: true, PermitLimit: 2, Window: 5 * time.Minute}}
-	if n, d := exhaust(t, l, home, ""); n != 2 || d.RetryAfter != 5*time.Minute-time.Second {
-		t.Errorf("%d permits in the new window, %+v", n, d)
+	for _, window := range []time.Duration{5 * time.Minute, 59 * time.Second, 61 * time.Second} {
+		rules = Rules{Token: {Enabled: true, PermitLimit: 2, Window: window}}
+		if n, d := exhaust(t, l, home, ""); n != 2 || d.Reset.Sub(c.Now()) > window {
+			t.Errorf("%d permits in the new window, %+v", n, d)
+		}
 	}
 }
 
@@ -253,6 +255,12 @@ func TestManyCallers(t *testing.T) {
 	c.Advance(time.Minute)
 	if n, _ := exhaust(t, l, addr(flood), ""); n != 3 {
 		t.Errorf("%d permits in the next window", n)
+	}
+	for n := range 100 {
+		take(t, l, addr(n), "")
+	}
+	if n, _ := exhaust(t, l, addr(flood+1), ""); n != 3 {
+		t.Errorf("%d permits of the only newcomer in the next window", n)
 	}
 }
 

@@ -34,7 +34,6 @@ type table struct {
 	limit   int
 	seed    maphash.Seed
 	window  window
-	length  time.Duration
 	counts  map[caller]int64
 	spilled [spill]int64
 	waiting map[caller]int
@@ -47,14 +46,14 @@ func newTable(limit int) *table {
 // add counts one request and returns the caller's count in the window. Not
 // exact means that the caller shares it with others. A clock that is set back
 // by a little gives nobody a window twice; one that is set right after it ran
-// far ahead does not lock the budgets up until then.
+// far ahead does not lock the budgets up until then. (Windows of another length
+// have numbers that are far away, so a new rule begins with a new table too.)
 func (t *table) add(k caller, rule Rule, now time.Time) (n int64, w window, exact bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	w = windowOf(now, rule.Window)
-	if t.length != rule.Window || w > t.window || w < t.window-1 {
-		t.window, t.length = w, rule.Window
-		t.counts, t.spilled = map[caller]int64{}, [spill]int64{}
+	if w > t.window || w < t.window-1 {
+		t.window, t.counts, t.spilled = w, map[caller]int64{}, [spill]int64{}
 	}
 	if _, known := t.counts[k]; known || len(t.counts) < t.limit {
 		t.counts[k]++

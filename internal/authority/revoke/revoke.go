@@ -85,8 +85,8 @@ type Entry struct {
 
 // Add stores a revocation and reports whether it says anything new; it is in
 // effect when the error is nil. A zero RevokedAt means now. For a token the
-// first revocation stays; for a subject or client the one that reaches
-// furthest counts. Signing keys are revoked in the keyring. Errors have the
+// first revocation stays, and one that has expired needs none; for a subject
+// or client the one that reaches furthest counts. Signing keys are revoked in the keyring. Errors have the
 // fault kind Input when e is not a revocation.
 func (r *Register) Add(ctx context.Context, e Entry) (created bool, err error) {
 	now := r.o.Now()
@@ -99,6 +99,9 @@ func (r *Register) Add(ctx context.Context, e Entry) (created bool, err error) {
 	e.RevokedAt = time.Unix(revocation.Cutoff(e.RevokedAt), 0).UTC()
 	switch e.Category {
 	case revocation.Token:
+		if !now.Before(e.Expiry.Add(r.o.Skew)) {
+			return false, nil // it is refused everywhere already
+		}
 		created, err = r.insert(ctx, tokenID(e.ID), e.Entry, e.Expiry.Add(r.o.Skew+margin))
 	case revocation.Subject:
 		created, err = r.extend(ctx, e.Entry, e.SubjectID)

@@ -47,13 +47,17 @@ func (e *Endpoint) device(q *request) (*plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := e.stillThere(q, a.Username, a.Subject); err != nil {
+	who, err := e.stillThere(q, a.Username, a.Subject)
+	if err != nil {
 		return nil, err
 	}
 	p := &plan{grant: mint.Grant{
 		Subject: a.Subject, ClientID: c.ID, Tenant: a.Tenant, Audience: a.Audience, Name: a.Username,
-		Scopes: a.Scopes, Scope: strings.Join(a.Scopes, " "), Roles: a.Roles, AuthTime: a.AuthTime,
+		Scopes: a.Scopes, Scope: strings.Join(a.Scopes, " "), Roles: who.Roles, AuthTime: a.AuthTime,
 	}}
+	if !covers(who, a.Tenant, a.Scopes) {
+		return nil, errLess()
+	}
 	p.bound = func(jkt, _ string) error {
 		if a.JKT != "" && a.JKT != jkt {
 			return wire.Refuse(wire.InvalidGrant, "the device code is bound to another key")
@@ -96,8 +100,12 @@ func (e *Endpoint) refresh(q *request) (*plan, error) {
 	if held.ClientID != c.ID {
 		return nil, wire.Refuse(wire.InvalidGrant, "the refresh token is not valid")
 	}
-	if err := e.stillThere(q, held.Username, held.Subject); err != nil {
+	who, err := e.stillThere(q, held.Username, held.Subject)
+	if err != nil {
 		return nil, err
+	}
+	if !covers(who, held.Tenant, held.Scopes) {
+		return nil, errLess()
 	}
 	switch revoked, err := e.Revoked(q.Context(), held.Subject, c.ID, held.AuthTime); {
 	case err != nil:
@@ -107,7 +115,7 @@ func (e *Endpoint) refresh(q *request) (*plan, error) {
 	}
 	p := &plan{grant: mint.Grant{
 		Subject: held.Subject, ClientID: c.ID, Tenant: held.Tenant, Audience: held.Audience, Name: held.Username,
-		Roles: held.Roles, AuthTime: held.AuthTime,
+		Roles: who.Roles, AuthTime: held.AuthTime,
 	}}
 	if err := narrow(&p.grant, c, held.Scopes, q.form); err != nil {
 		return nil, err
@@ -161,17 +169,32 @@ func narrow(g *mint.Grant, c *clients.Client, granted []string, f *wire.Form) er
 	return nil
 }
 
-// stillThere refuses what was granted by a person who is gone or disabled.
-func (e *Endpoint) stillThere(q *request, username, subject string) error {
+// stillThere returns the person who granted something, as they are now, or
+// refuses.
+func (e *Endpoint) stillThere(q *request, username, subject string) (*users.Person, error) {
 	audit.Of(q.Context()).Subject(subject, username, "", "")
-	_, err := e.People.Current(q.Context(), username, subject)
+	who, err := e.People.Current(q.Context(), username, subject)
 	switch {
 	case errors.Is(err, users.ErrGone):
-		return wire.Refuse(wire.InvalidGrant, "the person who granted this cannot log in any more")
+		return nil, wire.Refuse(wire.InvalidGrant, "the person who granted this cannot log in any more")
 	case err != nil:
-		return wire.Unavailable(err)
+		return nil, wire.Unavailable(err)
 	}
-	return nil
+	return who, nil
+}
+
+// covers reports whether a person still has what they granted.
+func covers(p *users.Person, tenant string, scopes []string) bool {
+	for _, s := range scopes {
+		if !slices.Contains(p.Scopes, s) {
+			return false
+		}
+	}
+	return slices.Contains(p.Tenants, tenant)
+}
+
+func errLess() error {
+	return wire.Refuse(wire.InvalidGrant, "the person who granted this does not have it any more; log in again")
 }
 
 func refreshError(err error) error {

@@ -150,7 +150,7 @@ func TestLeaseRace(t *testing.T) {
 		s := newSite(t, st)
 		s.clock = border.Add(time.Duration(i%2*2-1) * time.Millisecond)
 		all.Go(func() {
-			for range 200 {
+			for range 50 {
 				_ = s.lease(t.Context(), "ann", func(context.Context) error {
 					won.Add(1)
 					if n := inside.Add(1); n > 1 {
@@ -179,11 +179,14 @@ func TestRevocation(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	put(Document{DisplayName: "Ann"})
+	put(Document{DisplayName: "Ann", Scopes: []string{"a", "b", "c"}, Roles: []string{"r"}, Tenants: []string{"u"}})
 	if len(s.revoked) != 0 {
 		t.Errorf("control: %v", s.revoked)
 	}
-	put(Document{Password: "another good password"})
+	put(Document{Password: "another good password", Scopes: []string{"a", "b", "c"}, Roles: []string{"r"}, Tenants: []string{"u"}})
+	put(Document{Scopes: []string{"a", "c"}, Roles: []string{"r"}, Tenants: []string{"u"}})
+	put(Document{Scopes: []string{"a", "c"}, Tenants: []string{"u"}})
+	put(Document{Scopes: []string{"a", "c"}})
 	put(Document{Disabled: true})
 	if _, err := s.SetPassword(t.Context(), "ann", right); err != nil {
 		t.Fatal(err)
@@ -192,7 +195,9 @@ func TestRevocation(t *testing.T) {
 		t.Fatal(err)
 	}
 	var want []string
-	for _, reason := range []string{ReasonPassword, ReasonDisabled, ReasonPassword, ReasonDeleted} {
+	for _, reason := range []string{
+		ReasonPassword, ReasonRights, ReasonRights, ReasonRights, ReasonRights, ReasonRights, ReasonRights, ReasonDisabled, ReasonPassword, ReasonDeleted,
+	} {
 		want = append(want, doc.Subject+" "+reason)
 	}
 	if !slices.Equal(s.revoked, want) {
@@ -200,6 +205,22 @@ func TestRevocation(t *testing.T) {
 	}
 	if again := s.user("ann"); again.Subject == doc.Subject {
 		t.Error("a new person has the subject of the old one")
+	}
+}
+
+// Rights are not taken away without a revocation, however often it fails.
+func TestRevocationStopped(t *testing.T) {
+	s := newSite(t, nil)
+	s.user("ann")
+	s.refuse = errors.New("no revocation")
+	for range 2 {
+		if _, _, err := s.Put(t.Context(), &Document{Username: "ann", Tenant: "t"}, any1); !errors.Is(err, s.refuse) {
+			t.Fatal(err)
+		}
+	}
+	s.refuse, s.revoked = nil, nil
+	if _, _, err := s.Put(t.Context(), &Document{Username: "ann", Tenant: "t"}, any1); err != nil || len(s.revoked) == 0 {
+		t.Errorf("%v %v", s.revoked, err)
 	}
 }
 

@@ -38,8 +38,9 @@ type Options struct {
 	Store  Store
 	Policy func() Policy
 	// OnRevoke is called when what a person was given before must end: the
-	// user was disabled or deleted, or the password changed. It may be called
-	// again for the same; an error makes the caller of the change try again.
+	// user was disabled or deleted, lost a scope, role or tenant, or got another
+	// password. It may be called more than once for the same, before and after
+	// the change is stored; an error makes the caller of the change try again.
 	OnRevoke func(ctx context.Context, subject, reason string) error
 	// Observe is told of every attempt.
 	Observe func(Outcome)

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/stella-ops/stella/internal/authority/store"
@@ -15,6 +16,7 @@ const (
 	ReasonDisabled = "user_disabled"
 	ReasonDeleted  = "user_deleted"
 	ReasonPassword = "password_changed"
+	ReasonRights   = "user_rights_reduced" // a scope, a role or a tenant was taken away
 )
 
 // Put creates a user, or replaces them whole when they exist; created tells
@@ -42,21 +44,39 @@ func (d *Directory) Put(ctx context.Context, doc *Document, known func(tenant st
 		if u.PasswordHash == "" {
 			u.PasswordHash = old.PasswordHash
 		}
-		if err := d.store.ReplaceUser(ctx, u); err != nil {
+		reason := why(old, u, doc.Password != "")
+		if reason == ReasonRights {
+			// Before, because doing it again finds nothing to take away.
+			if err := d.revoke(ctx, u.Subject, reason); err != nil {
+				return err
+			}
+		}
+		if err := d.store.ReplaceUser(ctx, u); err != nil || reason == "" {
 			return err
 		}
-		switch {
-		case u.Disabled:
-			return d.revoke(ctx, u.Subject, ReasonDisabled)
-		case doc.Password != "":
-			return d.revoke(ctx, u.Subject, ReasonPassword)
-		}
-		return nil
+		return d.revoke(ctx, u.Subject, reason)
 	})
 	if err != nil {
 		return nil, false, err
 	}
 	return fromStore(u), created, nil
+}
+
+// why says why a replacement of a user ends what they were given; "" when it
+// does not.
+func why(old, u *store.User, password bool) string {
+	less := func(old, now []string) bool {
+		return slices.ContainsFunc(old, func(v string) bool { return !slices.Contains(now, v) })
+	}
+	switch {
+	case u.Disabled:
+		return ReasonDisabled
+	case less(old.Scopes, u.Scopes) || less(old.Roles, u.Roles) || less(old.Tenants, u.Tenants):
+		return ReasonRights
+	case password:
+		return ReasonPassword
+	}
+	return ""
 }
 
 func (d *Directory) revoke(ctx context.Context, subject, reason string) error {

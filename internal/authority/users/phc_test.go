@@ -117,3 +117,22 @@ func TestPasswordRules(t *testing.T) {
 		}
 	}
 }
+
+// What cannot be used matches nothing, whatever comes out of the hash.
+func TestUnusableMatchesNothing(t *testing.T) {
+	d := New(Options{Hash: func(_, _ []byte, _ Hashing, size int) []byte { return make([]byte, size) }})
+	zero := (&stored{Hashing: Hashing{65536, 2, 1}, salt: newSalt(), tag: make([]byte, tagSize)}).String()
+	for name, row := range map[string]struct {
+		password, phc string
+		good          bool
+	}{
+		"control":     {"x", zero, true},
+		"no hash":     {"x", "", false},
+		"broken hash": {"x", zero + "$", false},
+		"no password": {"\x00", zero, false},
+	} {
+		if good, _ := d.matches(row.password, row.phc, DefaultPolicy().Hashing); good != row.good {
+			t.Errorf("%s: %v", name, good)
+		}
+	}
+}

@@ -151,6 +151,19 @@ func (b *Browser) Click(selector string) int {
 	return b.load(chromedp.Click(selector, chromedp.ByQuery))
 }
 
+// DoubleClick clicks twice, as people do who are not sure; Until tells where
+// that leads.
+func (b *Browser) DoubleClick(selector string) {
+	b.t.Helper()
+	b.Run(chromedp.DoubleClick(selector, chromedp.ByQuery))
+}
+
+// Press clicks what the CSS selector finds, which leads to no other page.
+func (b *Browser) Press(selector string) {
+	b.t.Helper()
+	b.Run(chromedp.Click(selector, chromedp.ByQuery))
+}
+
 // Back goes back as the browser's button does.
 func (b *Browser) Back() {
 	b.t.Helper()
@@ -160,7 +173,7 @@ func (b *Browser) Back() {
 // Fill replaces what is in a field by typed text.
 func (b *Browser) Fill(selector, text string) {
 	b.t.Helper()
-	b.Run(chromedp.SetValue(selector, "", chromedp.ByQuery), chromedp.SendKeys(selector, text, chromedp.ByQuery))
+	b.Run(chromedp.Evaluate(fmt.Sprintf("document.querySelector(%q).select()", selector), nil), chromedp.KeyEvent(text))
 }
 
 // Eval returns what a JavaScript expression yields. It works in spite of the
@@ -184,10 +197,26 @@ func (b *Browser) URL() string {
 	return Eval[string](b, "location.href")
 }
 
-// Until waits until a JavaScript expression is true.
+// Until waits until a JavaScript expression is true, also over pages that lead
+// on by themselves.
 func (b *Browser) Until(expression string) {
 	b.t.Helper()
-	b.Run(chromedp.Poll(expression, nil, chromedp.WithPollingTimeout(patience)))
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		var holds bool
+		// An error is a page that went away under the question.
+		if err := chromedp.Run(ctx, chromedp.Evaluate(expression, &holds)); err == nil && holds {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			b.t.Fatalf("browser: %s is not true", expression)
+		case <-tick.C:
+		}
+	}
 }
 
 // Cookies returns the cookies that the page's URL gets.
