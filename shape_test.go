@@ -27,7 +27,7 @@ const (
 func layers() [][]string {
 	return [][]string{
 		{"fault", "durable", "lock", "secret", "strictyaml", "notify", "obs", "buildinfo", "signals", "ui", "httpd"},
-		{"jose", "ledger", "dsse", "envelope", "release", "recovery"},
+		{"jose", "ledger", "dsse", "envelope", "release", "recovery", "revocation"},
 		{"oauth", "optok", "auditlog", "keyring", "objstore", "jwkscheck"},
 		append(operations(), servers()...),
 		{"cli"},
@@ -148,6 +148,10 @@ func TestHomes(t *testing.T) {
 		"github.com/aws/aws-sdk-go-v2":        {"internal/objstore", "internal/keyring/awskms"},
 		"github.com/openbao/openbao/api":      {"internal/keyring/hashivault"},
 		"github.com/miekg/pkcs11":             {"internal/keyring/pkcs11"},
+		"github.com/redis/go-redis":           {"internal/authority/store/redisstore"},
+		"github.com/chromedp":                 {"internal/testenv/browser"},
+		"golang.org/x/crypto/argon2":          {"internal/authority/users"},
+		"rsc.io/qr":                           {"internal/ui"},
 		"github.com/FerretDB/FerretDB":        {"internal/testenv"},
 		"github.com/stretchr/testify":         {},
 		"golang.org/x/exp":                    {},

@@ -15,6 +15,8 @@ var allowed = []string{
 	"github.com/cespare/xxhash/v2", "github.com/munnerz/goautoneg", "google.golang.org/protobuf/", "go.yaml.in/yaml/",
 	"golang.org/x/", "filippo.io/edwards25519", "github.com/gofrs/flock",
 	"github.com/cenkalti/backoff/v5",
+	// What replicas may share besides the database.
+	"github.com/redis/go-redis/v9", "go.uber.org/atomic",
 	// Clients of AWS KMS and of the transit engine, for keys kept there.
 	"github.com/aws/aws-sdk-go-v2/", "github.com/aws/smithy-go", "github.com/openbao/openbao/api/v2", "github.com/hashicorp/",
 	"github.com/go-viper/mapstructure/v2", "github.com/mitchellh/mapstructure", "github.com/ryanuber/go-glob",

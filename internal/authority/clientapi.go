@@ -2,9 +2,9 @@ package authority
 
 import (
 	"io"
-	"log/slog"
 	"net/http"
 
+	"github.com/stella-ops/stella/internal/authority/audit"
 	"github.com/stella-ops/stella/internal/authority/clients"
 	"github.com/stella-ops/stella/internal/authority/guard"
 	"github.com/stella-ops/stella/internal/authority/problem"
@@ -23,6 +23,12 @@ func (s *Server) clientRoutes(mux *http.ServeMux, g *guard.Guard) {
 			}
 			if err == nil {
 				status, doc, err = serve(r)
+			}
+			if r.Method != http.MethodGet {
+				ev := audit.Of(r.Context())
+				ev.Set(audit.TypeBootstrapClient)
+				ev.Prop("bootstrap.call", r.Method, audit.None)
+				problem.Audit(ev, err)
 			}
 			switch {
 			case err != nil:
@@ -48,7 +54,7 @@ func (s *Server) clientRoutes(mux *http.ServeMux, g *guard.Guard) {
 		if err := s.revokeClient(r.Context(), id, reasonClientDeleted); err != nil {
 			return 0, nil, err
 		}
-		httpd.Annotate(r.Context(), slog.String("event", "authority.bootstrap.client"), slog.String("client_id", id))
+		audit.Of(r.Context()).Client(id, "")
 		return http.StatusNoContent, nil, nil
 	})
 }
@@ -65,12 +71,11 @@ func (s *Server) putClient(r *http.Request) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
+	audit.Of(r.Context()).Client(doc.ClientID, doc.ClientName)
 	answer, created, err := s.clients.Put(r.Context(), doc, s.set.Load().token.KnownTenant)
 	if err != nil {
 		return 0, nil, err
 	}
-	httpd.Annotate(r.Context(), slog.String("event", "authority.bootstrap.client"),
-		slog.String("client_id", doc.ClientID), slog.Bool("created", created))
 	if created {
 		return http.StatusCreated, answer, nil
 	}

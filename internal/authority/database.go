@@ -52,14 +52,15 @@ func (d *database) look(parent context.Context) {
 			err = d.share(ctx)
 		}
 	}
-	if err == nil && d.s.redis != nil && d.s.cfg.Security.DPoP.ReplayStore == replayRedis {
-		err = d.s.redis.Ping(ctx)
+	if err != nil {
+		err = fmt.Errorf("database out of reach: %w", err)
+	} else if d.s.redis != nil && d.s.cfg.Security.DPoP.ReplayStore == replayRedis {
+		if err = d.s.redis.Ping(ctx); err != nil {
+			err = fmt.Errorf("used proofs cannot be remembered: %w", err)
+		}
 	}
 	if parent.Err() != nil {
 		return // the end of this process says nothing about the database
-	}
-	if err != nil {
-		err = fmt.Errorf("database out of reach: %w", err)
 	}
 	changed := !d.looked || (d.Err() == nil) != (err == nil)
 	d.looked = true

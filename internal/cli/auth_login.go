@@ -51,6 +51,7 @@ A token at hand that is good for a while is kept, and nothing is sent, unless
 --force is given. When a new one cannot be had, the old one stays as it was.`, fault.Denied, fault.Offline, fault.Transient, fault.Trust, fault.Locked, fault.Config),
 		Example: `  stella auth login
   stella auth login --device
+  stella auth login --audience api://authority --scope authority.tokens.mint
   stella auth login --scope feedser.jobs.trigger --audience https://jobs.example
   stella auth login --force --output json`,
 		Args:              noArgs(),
@@ -102,5 +103,16 @@ func (s *authSession) login(ctx context.Context, opts authLoginOptions) (*oauth.
 			return t, err
 		}
 	}
-	return s.device(ctx, opts)
+	before, err := s.client.Cached()
+	if err != nil {
+		return nil, err
+	}
+	t, err := s.device(ctx, opts)
+	if err == nil && before != nil && before.Refreshable(s.app.Now()) {
+		// Nobody has its refresh token any more, but the Authority would take it.
+		if _, err := s.client.Revoke(ctx, before); err != nil {
+			s.streams.Warn("the login before this one goes on at the Authority until it ends by itself: %v", err)
+		}
+	}
+	return t, err
 }

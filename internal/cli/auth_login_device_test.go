@@ -21,6 +21,12 @@ import (
 // Tokens are opaque and bound to nothing.
 func loginServer(t *testing.T, answers ...string) (url string) {
 	t.Helper()
+	return revokingLoginServer(t, nil, answers...)
+}
+
+// revokingLoginServer is loginServer that keeps what it is asked to revoke.
+func revokingLoginServer(t *testing.T, revoked *[]string, answers ...string) (url string) {
+	t.Helper()
 	var polls atomic.Int32
 	var srv *httptest.Server
 	srv = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -35,8 +41,12 @@ func loginServer(t *testing.T, answers ...string) (url string) {
 				return
 			}
 			fmt.Fprint(w, `{"access_token":"OPAQUE","token_type":"Bearer","expires_in":120,"refresh_token":"AGAIN"}`)
+		case "/revoke":
+			if revoked != nil {
+				*revoked = append(*revoked, r.PostFormValue("token_type_hint")+" "+r.PostFormValue("token"))
+			}
 		default:
-			fmt.Fprintf(w, `{"issuer":%q,"token_endpoint":"%s/token","jwks_uri":"%s/jwks","device_authorization_endpoint":"%s/device_authorization"}`, srv.URL, srv.URL, srv.URL, srv.URL)
+			fmt.Fprintf(w, `{"issuer":%q,"token_endpoint":"%s/token","jwks_uri":"%s/jwks","device_authorization_endpoint":"%s/device_authorization","revocation_endpoint":"%s/revoke"}`, srv.URL, srv.URL, srv.URL, srv.URL, srv.URL)
 		}
 	}))
 	t.Cleanup(srv.Close)
@@ -130,6 +140,24 @@ func TestDeviceLoginJSON(t *testing.T) {
 	if code != 0 || stderr != "" || first["schema"] != SchemaAuthLoginDevice || first["user_code"] != "WDJB-MJHT" ||
 		first["verification_uri_complete"] != url+"/device?user_code=WDJB-MJHT" || last["schema"] != SchemaAuthLogin || last["refreshable"] != true {
 		t.Errorf("exit %d: %v, %v\n%s", code, first, last, stderr)
+	}
+}
+
+// TestDeviceLoginAgain: a new login ends the one before it, for nobody has its
+// refresh token any more; a refused one changes nothing.
+func TestDeviceLoginAgain(t *testing.T) {
+	var revoked []string
+	url := revokingLoginServer(t, &revoked)
+	cache := filepath.Join(t.TempDir(), "shared")
+	shared := func(a *App) { a.Environ = append(a.Environ, "STELLA_AUTH_TOKEN_CACHE="+cache) }
+	if code, _, stderr, _ := runLogin(t, url, shared); code != 0 || len(revoked) != 0 {
+		t.Fatalf("exit %d, revoked %d\n%s", code, len(revoked), stderr)
+	}
+	if code, out, stderr, _ := runLogin(t, url, shared); code != 0 || !strings.Contains(out, "already") || strings.Contains(stderr, "open this page") {
+		t.Errorf("exit %d: somebody who is logged in was asked again\n%s%s", code, out, stderr)
+	}
+	if code, _, stderr, _ := runLogin(t, url, shared, "--force"); code != 0 || strings.Join(revoked, ", ") != "refresh_token AGAIN, access_token OPAQUE" {
+		t.Errorf("exit %d, revoked %q\n%s", code, revoked, stderr)
 	}
 }
 

@@ -15,6 +15,16 @@ import (
 type tokenDoer struct {
 	client  *oauth.Client
 	instead string // what to type when no token can be had; empty: there is no other way
+	login   string // what a person types who is not logged in; empty: the client is none
+}
+
+// newTokenDoer sends the tokens of s, which were asked for by want.
+func newTokenDoer(s *authSession, want tokenWant) *tokenDoer {
+	t := &tokenDoer{client: s.client}
+	if s.config.Auth.Person() {
+		t.login = "stella auth login" + want.flags()
+	}
+	return t
 }
 
 // Do implements rotate.Doer.
@@ -22,6 +32,9 @@ func (t *tokenDoer) Do(req *http.Request) (*http.Response, error) {
 	if _, err := t.client.Token(req.Context()); err != nil {
 		if fault.KindOf(err) == fault.Transient && t.instead != "" && req.Context().Err() == nil {
 			err = fault.Errorf(fault.Transient, "%w", err).Hint("no token can be had? %s", t.instead)
+		}
+		if fault.KindOf(err) == fault.Denied && t.login != "" {
+			err = fault.Errorf(fault.Denied, "%w", err).Hint("%s", t.login)
 		}
 		return nil, &rotate.NoTokenError{Err: err}
 	}

@@ -97,11 +97,12 @@ func (r *rotateShared) doer(app *App, d *driver, manage bool) (rotate.Doer, erro
 	if manage {
 		need = append(need, keyring.ScopeManage)
 	}
-	s, err := openAuth(app, lifecycleToken(a, need))
+	want := lifecycleToken(a, need)
+	s, err := openAuth(app, want)
 	if err != nil {
 		return nil, err
 	}
-	t := &tokenDoer{client: s.client}
+	t := newTokenDoer(s, want)
 	if d.key != nil {
 		t.instead = app.typed("--bootstrap")
 	}

@@ -15,7 +15,6 @@ import (
 	"github.com/stella-ops/stella/internal/cli/config"
 	"github.com/stella-ops/stella/internal/fault"
 	"github.com/stella-ops/stella/internal/keyring"
-	"github.com/stella-ops/stella/internal/oauth"
 	"github.com/stella-ops/stella/internal/rotate"
 	"github.com/stella-ops/stella/internal/ui"
 )
@@ -69,23 +68,8 @@ func (o operatorOptions) open(app *App, c *config.Config, scope string) (*operat
 		return nil, err
 	}
 	op.hint = "the token needs scope " + scope + ": stella auth login --force" + want.flags()
-	op.doer = &personDoer{tokenDoer{client: s.client}, "stella auth login" + want.flags()}
+	op.doer = newTokenDoer(s, want)
 	return op, nil
-}
-
-// personDoer is a tokenDoer that says which login is missing.
-type personDoer struct {
-	tokenDoer
-	login string
-}
-
-// Do implements rotate.Doer.
-func (p *personDoer) Do(req *http.Request) (*http.Response, error) {
-	resp, err := p.tokenDoer.Do(req)
-	if fault.KindOf(err) == fault.Denied && oauth.ErrorCode(err) == "" {
-		err = fault.Errorf(fault.Denied, "%w", err).Hint("%s", p.login)
-	}
-	return resp, err
 }
 
 // call sends in as JSON (nil: nothing) and reads at most limit bytes of a

@@ -115,8 +115,9 @@ func (c *Client) Home(ctx context.Context) (string, error) {
 		return "", err
 	}
 	path, below := strings.CutPrefix(md.TokenEndpoint, home)
-	if base, ok := strings.CutSuffix(md.Aliases.TokenEndpoint, path); ok && below && base != "" {
-		return base, nil
+	alias, err := c.endpoint(md.TokenEndpoint, md.Aliases.TokenEndpoint)
+	if base, ok := strings.CutSuffix(alias, path); ok && below && base != "" {
+		return base, err
 	}
-	return home, nil
+	return home, err
 }

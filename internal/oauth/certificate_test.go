@@ -112,6 +112,7 @@ func TestAliases(t *testing.T) {
 		{"another port", "https://127.0.0.1:1/token", fault.Transient},  // taken: nobody listens
 		{"another host", "https://evil.example/token", fault.Trust},
 		{"plain http", "http://127.0.0.1:1/token", fault.Trust},
+		{"a name in it", "https://u@127.0.0.1:1/token", fault.Trust},
 		{"no URL", "token", fault.Trust},
 		{"none", "", fault.None},
 	} {
@@ -123,13 +124,31 @@ func TestAliases(t *testing.T) {
 			if kind := fault.KindOf(err); kind != tc.kind && (kind != fault.NotFound || tc.kind != fault.Unclassified) {
 				t.Errorf("got %v (%v), want %v", kind, err, tc.kind)
 			}
-			if tc.kind == fault.Trust {
-				return
-			}
 			if _, err := mustNew(t, f.config()).Token(t.Context()); err != nil {
 				t.Errorf("a client without a certificate goes there too: %v", err)
 			}
 		})
+	}
+}
+
+func TestHome(t *testing.T) {
+	f := newFake(t)
+	ours := newCertificate(t)
+	for alias, want := range map[string]string{
+		"":                                    f.srv.URL,
+		"https://127.0.0.1:1/connect/token":   "https://127.0.0.1:1",
+		"https://127.0.0.1:1/a/connect/token": "https://127.0.0.1:1/a",
+		"https://127.0.0.1:1/somewhere/else":  f.srv.URL,
+		"https://evil.example/connect/token":  "",
+	} {
+		f.metadata = func(m map[string]any) { m["mtls_endpoint_aliases"] = map[string]any{"token_endpoint": alias} }
+		got, err := mustNew(t, f.withCertificate(ours, ours)).Home(t.Context())
+		if want == "" && fault.KindOf(err) != fault.Trust || want != "" && (err != nil || got != want) {
+			t.Errorf("%s: %q, %v", alias, got, err)
+		}
+		if got, err := mustNew(t, f.config()).Home(t.Context()); err != nil || got != f.srv.URL {
+			t.Errorf("%s, without a certificate: %q, %v", alias, got, err)
+		}
 	}
 }
 

@@ -40,6 +40,14 @@ func (c *Client) Device(ctx context.Context, show func(DeviceCode) error) (*Toke
 	if err := c.supports(md, grantDevice); err != nil {
 		return nil, err
 	}
+	begin, err := c.endpoint(md.DeviceEndpoint, md.Aliases.DeviceEndpoint)
+	if err != nil {
+		return nil, err
+	}
+	end, err := c.endpoint(md.TokenEndpoint, md.Aliases.TokenEndpoint)
+	if err != nil {
+		return nil, err
+	}
 	if err := enter(ctx, c.tokenSem); err != nil {
 		return nil, err
 	}
@@ -53,14 +61,14 @@ func (c *Client) Device(ctx context.Context, show func(DeviceCode) error) (*Toke
 	if err != nil {
 		return nil, err
 	}
-	code, err := c.deviceCode(ctx, c.endpoint(md.DeviceEndpoint, md.Aliases.DeviceEndpoint), key)
+	code, err := c.deviceCode(ctx, begin, key)
 	if err != nil {
 		return nil, err
 	}
 	if err := show(code.DeviceCode); err != nil {
 		return nil, err
 	}
-	t, err := c.poll(ctx, c.endpoint(md.TokenEndpoint, md.Aliases.TokenEndpoint), code, key)
+	t, err := c.poll(ctx, end, code, key)
 	if err != nil {
 		return nil, err
 	}

@@ -48,7 +48,10 @@ func (c *Client) ask(ctx context.Context, form url.Values, key *ecdsa.PrivateKey
 	if err := c.supports(md, form.Get("grant_type")); err != nil {
 		return nil, err
 	}
-	where := c.endpoint(md.TokenEndpoint, md.Aliases.TokenEndpoint)
+	where, err := c.endpoint(md.TokenEndpoint, md.Aliases.TokenEndpoint)
+	if err != nil {
+		return nil, err
+	}
 	return climb(ctx, c.ladder, what, where, func(ctx context.Context) (*Token, error) {
 		return c.askOnce(ctx, where, form, key, what)
 	})
@@ -75,10 +78,13 @@ func (c *Client) askOnce(ctx context.Context, where string, form url.Values, key
 }
 
 // endpoint is alias where the client presents a certificate and the issuer has
-// another place for that (RFC 8705 section 5).
-func (c *Client) endpoint(plain, alias string) string {
-	if c.usesCertificate() && alias != "" {
-		return alias
+// another place for that (RFC 8705 section 5). That may be another port of the
+// same host: what is sent there is of no use to another program on it, for the
+// key of the certificate never leaves.
+func (c *Client) endpoint(plain, alias string) (string, error) {
+	if !c.usesCertificate() || alias == "" {
+		return plain, nil
 	}
-	return plain
+	allowed := c.origins[originOf(alias)] || hostsOf(c.origins)[hostOf(alias)]
+	return alias, checkEndpoint("mtls_endpoint_aliases", alias, map[string]bool{originOf(alias): allowed})
 }

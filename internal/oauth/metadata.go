@@ -32,7 +32,8 @@ type Metadata struct {
 }
 
 // Aliases are endpoints for clients that present a certificate (RFC 8705
-// section 5); an empty one is where it is for all others.
+// section 5); an empty one is where it is for all others. They are judged when
+// they are used.
 type Aliases struct {
 	TokenEndpoint      string
 	RevocationEndpoint string
@@ -94,21 +95,6 @@ func (md *Metadata) checkEndpoints(origins map[string]bool) error {
 			continue
 		}
 		if err := checkEndpoint(e.name, e.url, origins); err != nil {
-			return err
-		}
-	}
-	// A listener that asks for certificates has a port of its own. What is sent
-	// there is of no use to another program on the same host: the key of the
-	// certificate never leaves.
-	ports := hostsOf(origins)
-	for name, raw := range map[string]string{
-		"token_endpoint": md.Aliases.TokenEndpoint, "revocation_endpoint": md.Aliases.RevocationEndpoint,
-		"device_authorization_endpoint": md.Aliases.DeviceEndpoint,
-	} {
-		if raw == "" {
-			continue
-		}
-		if err := checkEndpoint("mtls_endpoint_aliases."+name, raw, map[string]bool{originOf(raw): ports[hostOf(raw)]}); err != nil {
 			return err
 		}
 	}

@@ -25,7 +25,10 @@ func (c *Client) Revoke(ctx context.Context, t *Token) (offered bool, err error)
 	if md.RevocationEndpoint == "" {
 		return false, nil
 	}
-	where := c.endpoint(md.RevocationEndpoint, md.Aliases.RevocationEndpoint)
+	where, err := c.endpoint(md.RevocationEndpoint, md.Aliases.RevocationEndpoint)
+	if err != nil {
+		return false, err
+	}
 	if !t.RefreshToken.Empty() {
 		if err := c.revokeOne(ctx, where, "refresh_token", t.RefreshToken); err != nil {
 			return true, err

@@ -33,9 +33,9 @@ type RevocationOptions struct {
 	Keys     Keys            // required: the issuer's keys that lists are signed with
 	Client   *http.Client    // nil: http.DefaultClient; redirects are never followed
 	Interval time.Duration   // between looks; 30 s
-	// Tolerance is for how long after a good look, added to Interval, the list
-	// is relied on while the issuer is away; 10 min; negative: none. After it
-	// Check says that it cannot tell.
+	// Tolerance is for how long after a good look (or after the list was
+	// issued), added to Interval, the list is relied on while the issuer is
+	// away; 10 min; negative: none. After it Check says that it cannot tell.
 	Tolerance time.Duration
 	// KeepStale relies on the last list for ever. A revoked token is then
 	// accepted while whoever presents it can keep the issuer out of reach.
@@ -90,20 +90,24 @@ func (f *Revocations) Check(_ context.Context, p *Principal) (reason string, rev
 	if revoked {
 		return reason, true, nil
 	}
-	if f.o.Set.Current() == nil {
+	cur := f.o.Set.Current()
+	switch {
+	case cur == nil:
 		return "", false, errNoList
-	}
-	if f.o.URL == "" || f.o.KeepStale {
+	case f.o.URL == "" || f.o.KeepStale:
 		return "", false, nil
 	}
 	f.mu.Lock()
 	good := f.good
 	f.mu.Unlock()
-	if age := f.o.Now().Sub(good); age > f.o.Interval+f.o.Tolerance {
-		if good.IsZero() {
-			return "", false, errors.New("the revocation list has not been fetched since the start")
-		}
-		return "", false, fmt.Errorf("the revocation list was last fetched %s ago, at most %s is tolerated", age.Round(time.Second), f.o.Interval+f.o.Tolerance)
+	now := f.o.Now()
+	// A list says what was so when it was issued, however it came: after a
+	// restart it is from the State.
+	if issued := cur.Bundle.IssuedAt; issued.After(good) && !issued.After(now) {
+		good = issued
+	}
+	if age, limit := now.Sub(good), f.o.Interval+f.o.Tolerance; age > limit {
+		return "", false, fmt.Errorf("the revocation list is %s old, at most %s is tolerated", age.Round(time.Second), limit)
 	}
 	return "", false, nil
 }

@@ -220,6 +220,10 @@ func TestLookRefuses(t *testing.T) {
 		"404":              {status(404), fault.Transient},
 		"304 out of place": {status(304), fault.Transient},
 		"redirect": {func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/elsewhere" {
+				_, _ = w.Write(next)
+				return
+			}
 			http.Redirect(w, r, "/elsewhere", http.StatusFound)
 		}, fault.Transient},
 		"cut": {func(w http.ResponseWriter, _ *http.Request) {
@@ -291,6 +295,38 @@ func TestTolerance(t *testing.T) {
 		if _, _, err := follower.Check(t.Context(), &optok.Principal{TokenID: "j"}); err != nil {
 			t.Errorf("%s: not after a look that found nothing new: %v", name, err)
 		}
+	}
+}
+
+// A verifier that is started while the issuer is away goes by when its list was
+// issued.
+func TestStartedWithList(t *testing.T) {
+	f := newFixture(t)
+	data, jws, doc := list(t, f.signer, 1)
+	a := &authority{}
+	a.serve(doc)
+	set := newSet(t)
+	issued := time.Unix(1_800_000_001, 0)
+	now := issued
+	follower := optok.NewRevocations(optok.RevocationOptions{
+		URL: issuer + "/revocations", Set: set, Keys: f.v.Keys, Now: func() time.Time { return now }, Interval: time.Second, Tolerance: time.Minute,
+		Client: &http.Client{Transport: handlerTransport{a}},
+	})
+	if err := follower.Load(t.Context(), data, jws, ""); err != nil {
+		t.Fatal(err)
+	}
+	for after, ok := range map[time.Duration]bool{0: true, 61 * time.Second: true, 62 * time.Second: false, -time.Second: false} {
+		now = issued.Add(after)
+		if _, _, err := follower.Check(t.Context(), &optok.Principal{TokenID: "j"}); (err == nil) != ok {
+			t.Errorf("after %s: %v", after, err)
+		}
+	}
+	now = issued.Add(time.Hour)
+	if err := follower.Look(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := follower.Check(t.Context(), &optok.Principal{TokenID: "j"}); err != nil {
+		t.Errorf("after a look: %v", err)
 	}
 }
 

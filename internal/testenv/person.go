@@ -67,7 +67,7 @@ func (p *Person) Submit(ctx context.Context, page *Page, fields url.Values) (*Pa
 		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	req.Header.Set("Origin", target.Scheme+"://"+target.Host)
+	req.Header.Set("Origin", "null") // what browsers send from a page that says no-referrer
 	return p.do(req)
 }
 

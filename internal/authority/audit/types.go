@@ -11,9 +11,11 @@ const (
 	TypeRefreshToken    = "authority.refresh_token.grant"   // ours
 	TypeServiceAccount  = "authority.service_account.grant" // ours
 	TypeToken           = "authority.token.request"         // ours: refused before the grant was known
-	TypeDeviceStart     = "authority.device.authorization"  // ours
+	TypeDeviceStart     = "authority.device.authorize"      // ours
+	TypeDeviceVerify    = "authority.device.verify"         // ours
 	TypeDeviceLogin     = "authority.device.login"          // ours
-	TypeDeviceConsent   = "authority.device.consent"        // ours
+	TypeDeviceApprove   = "authority.device.approve"        // ours
+	TypeDeviceDeny      = "authority.device.deny"           // ours
 	TypeIntrospect      = "authority.token.introspect"      // ours
 	TypeRevoke          = "authority.token.revoke"          // ours
 	TypeRevocation      = "authority.revocation.change"     // ours
@@ -21,6 +23,7 @@ const (
 	TypeBootstrapClient = "authority.bootstrap.client"      // ours
 	TypeSigning         = "authority.signing.change"        // ours
 	TypeBypass          = "authority.network.bypass"        // ours
+	TypeInternal        = "authority.internal.request"      // ours: refused before it was looked at
 )
 
 // Names of properties that more than one package uses, or that upstream has.

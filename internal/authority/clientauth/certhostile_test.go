@@ -261,6 +261,7 @@ func TestHostileChains(t *testing.T) {
 		"critical and unknown":    p.client(t, unknownCritical),
 		"RSA of 1024 bits":        p.issue(t, p.middle, clientShape(nil), small),
 		"P-224":                   p.issue(t, p.middle, clientShape(nil), weak),
+		"CA of RSA 1024 bits":     p.issue(t, p.issue(t, p.root, ca("weak"), small), clientShape(nil), nil),
 		"CA critical and unknown": p.below(t, unknownCritical),
 		"CA expired":              p.below(t, func(c *x509.Certificate) { c.NotAfter = p.now.Add(-time.Second) }),
 		"CA not yet valid":        p.below(t, func(c *x509.Certificate) { c.NotBefore = p.now.Add(time.Second) }),

@@ -147,9 +147,19 @@ func verifyChain(chain []*x509.Certificate, a *anchors, now time.Time) error {
 		return err
 	}
 	for _, path := range paths {
-		if err = a.revoked(path); err == nil {
+		if err = errors.Join(a.revoked(path), strongKeys(path[1:])); err == nil {
 			return nil
 		}
 	}
 	return err
+}
+
+// strongKeys is strongKey of all issuers of a path.
+func strongKeys(issuers []*x509.Certificate) error {
+	for _, c := range issuers {
+		if err := strongKey(c); err != nil {
+			return fmt.Errorf("issuer %s: %w", c.Subject, err)
+		}
+	}
+	return nil
 }

@@ -19,6 +19,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/stella-ops/stella/internal/authority/audit"
 	"github.com/stella-ops/stella/internal/authority/clients"
 	"github.com/stella-ops/stella/internal/authority/store"
 	"github.com/stella-ops/stella/internal/authority/wire"
@@ -231,6 +232,7 @@ func (q *query) named(id string) (*Identity, error) {
 // find returns the client, nil when there is none of that id, or a Refusal,
 // and asks whether the request is admitted.
 func (q *query) find(id string) (*clients.Client, error) {
+	audit.Of(q.r.Context()).Client(id, "") // whom it claims to be, until that is proved
 	c, err := q.a.Clients.Client(q.r.Context(), id)
 	switch {
 	case errors.Is(err, store.ErrNotFound):

@@ -346,24 +346,30 @@ func TestStoreFails(t *testing.T) {
 }
 
 func TestUserCodes(t *testing.T) {
+	i := begin(t, codesOn(mem.New(0), newClock()))
+	if len(i.UserCode) != 9 || i.UserCode[4] != '-' || !device.Is256(i.DeviceCode) {
+		t.Fatalf("%+v", i)
+	}
 	letters := map[rune]int{}
-	codes := codesOn(mem.New(0), newClock())
-	for range 500 {
-		i := begin(t, codes)
-		if len(i.UserCode) != 9 || i.UserCode[4] != '-' || len(i.DeviceCode) != 43 {
-			t.Fatalf("%+v", i)
-		}
-		for _, r := range strings.ReplaceAll(i.UserCode, "-", "") {
+	for range 40_000 {
+		for _, r := range device.NewUserCode() {
 			letters[r]++
 		}
 	}
-	for r, n := range letters { // 200 each; six standard deviations are 83
-		if !strings.ContainsRune("BCDFGHJKLMNPQRSTVWXZ", r) || n < 117 || n > 283 {
-			t.Errorf("%c occurs %d times in 4000", r, n)
+	for r, n := range letters { // 16,000 each, with a standard deviation of 123
+		if !strings.ContainsRune("BCDFGHJKLMNPQRSTVWXZ", r) || n < 15_260 || n > 16_740 {
+			t.Errorf("%c occurs %d times", r, n)
 		}
 	}
 	if len(letters) != 20 {
 		t.Errorf("%d letters", len(letters))
+	}
+	for s, want := range map[string]bool{
+		i.DeviceCode: true, i.DeviceCode[1:]: false, i.DeviceCode + "=": false, i.DeviceCode[:42] + "\n" + i.DeviceCode[42:]: false, "": false,
+	} {
+		if device.Is256(s) != want {
+			t.Errorf("%q: %t", s, !want)
+		}
 	}
 	for typed, want := range map[string]string{
 		"BCDF-GHJK": "BCDFGHJK", "bcdfghjk": "BCDFGHJK", " b c d f  g-h-j-k ": "BCDFGHJK", "BCDF-GHJ": "", "BCDF-GHJKL": "",

@@ -19,15 +19,6 @@ const (
 	PathPage          = "/device"
 )
 
-// Types of the audit records.
-const (
-	eventAuthorize = "authority.device.authorize"
-	eventVerify    = "authority.device.verify"
-	eventLogin     = "authority.device.login"
-	eventApprove   = "authority.device.approve"
-	eventDeny      = "authority.device.deny"
-)
-
 // Choice is what a client may ask a person for.
 type Choice struct {
 	Scopes   []string
@@ -55,7 +46,7 @@ type Endpoint struct {
 // ServeHTTP implements http.Handler.
 func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	event := audit.Of(r.Context())
-	event.Set(eventAuthorize)
+	event.Set(audit.TypeDeviceStart)
 	issued, err := e.serve(r, event)
 	if err != nil {
 		ref := wire.AsRefusal(err)

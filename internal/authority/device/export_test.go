@@ -39,3 +39,12 @@ func Claim(ctx context.Context, c *Codes, userCode, browser string) (string, err
 	}
 	return c.claim(ctx, r, browser)
 }
+
+// NewUserCode makes a code.
+func NewUserCode() string { return newUserCode() }
+
+// Is256 reports whether s is 256 bits in their one encoding.
+func Is256(s string) bool { return is256(s) }
+
+// FormToken is the token of forms for a cookie.
+func FormToken(cookie string) string { return (&browser{cookie: cookie}).token() }

@@ -72,11 +72,11 @@ func NewPage(d PageDeps) (*Page, error) {
 		return nil, err
 	}
 	p.mux.HandleFunc("GET "+PathPage, p.entry)
-	p.mux.HandleFunc("POST "+PathPage, p.form(eventVerify, p.enter))
+	p.mux.HandleFunc("POST "+PathPage, p.form(audit.TypeDeviceVerify, p.enter))
 	p.mux.HandleFunc("GET "+PathPage+pathSignIn, p.step(p.signIn))
-	p.mux.HandleFunc("POST "+PathPage+pathSignIn, p.form(eventLogin, p.login))
+	p.mux.HandleFunc("POST "+PathPage+pathSignIn, p.form(audit.TypeDeviceLogin, p.login))
 	p.mux.HandleFunc("GET "+PathPage+pathConsent, p.step(p.consent))
-	p.mux.HandleFunc("POST "+PathPage+pathConsent, p.form(eventApprove, p.decide))
+	p.mux.HandleFunc("POST "+PathPage+pathConsent, p.form(audit.TypeDeviceApprove, p.decide))
 	p.mux.HandleFunc("GET "+PathPage+pathStyle, p.views.style)
 	p.mux.HandleFunc("GET "+PathPage+pathMark, p.views.mark)
 	return p, nil

@@ -160,6 +160,7 @@ func TestDecideRefuses(t *testing.T) {
 		}, status: 409, audit: "approve Failure"},
 		"no cookie":                  {who: func(s *site, _ started) *visitor { return s.visitor() }, status: 403, audit: "approve Failure"},
 		"signed in for another code": {who: func(s *site, _ started) *visitor { return s.signedIn(s.begin()) }, status: 409, audit: "approve Failure"},
+		"no cookie, its token":       {form: url.Values{"token": {device.FormToken("")}}, status: 403, audit: "approve Failure"},
 		"no decision":                {form: url.Values{"decision": {""}}, status: 422, audit: "deny Failure"},
 		"another decision":           {form: url.Values{"decision": {"maybe"}}, status: 422, audit: "deny Failure"},
 		"no tenant":                  {form: url.Values{"tenant": {""}}, status: 422, audit: "approve Failure"},
@@ -183,7 +184,7 @@ func TestDecideRefuses(t *testing.T) {
 		for k, values := range row.form {
 			form[k] = values
 		}
-		if name == "no cookie" {
+		if strings.HasPrefix(name, "no cookie") {
 			v.client.Jar = nil
 		}
 		for k, values := range row.header {

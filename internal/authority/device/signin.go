@@ -95,7 +95,7 @@ func (p *Page) decide(v *visit) {
 	record := audit.Of(v.r.Context())
 	verdict := v.form.Get("decision")
 	if verdict != "approve" {
-		record.Set(eventDeny)
+		record.Set(audit.TypeDeviceDeny)
 	}
 	if !p.mine(v, v.form.Get("user_code")) {
 		return

@@ -13,6 +13,7 @@ import (
 	"crypto/subtle"
 	"net/http"
 
+	"github.com/stella-ops/stella/internal/authority/audit"
 	"github.com/stella-ops/stella/internal/authority/problem"
 	"github.com/stella-ops/stella/internal/optok"
 	"github.com/stella-ops/stella/internal/secret"
@@ -62,7 +63,17 @@ func (g *Guard) Bootstrap(r *http.Request) error {
 // Operator lets callers in who have the bootstrap key or a token with scope,
 // and returns who they are: BootstrapOperator, "client:" and the client_id, or
 // "bypass:" and the address.
-func (g *Guard) Operator(r *http.Request, scope string) (string, error) {
+// The audit record of the request names them.
+func (g *Guard) Operator(r *http.Request, scope string) (who string, err error) {
+	defer func() {
+		if err == nil {
+			audit.Of(r.Context()).Prop("operator", who, audit.Personal)
+		}
+	}()
+	return g.operator(r, scope)
+}
+
+func (g *Guard) operator(r *http.Request, scope string) (string, error) {
 	if len(r.Header.Values(g.Header())) > 0 {
 		if len(r.Header.Values("Authorization")) > 0 {
 			return "", problem.New(problem.Invalid, "bootstrap key and access token together")

@@ -18,6 +18,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/stella-ops/stella/internal/authority/audit"
 	"github.com/stella-ops/stella/internal/authority/guard"
 	"github.com/stella-ops/stella/internal/authority/problem"
 	"github.com/stella-ops/stella/internal/authority/store"
@@ -83,6 +84,7 @@ func (a *API) Register(mux *http.ServeMux) {
 	for pattern, serve := range routes {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			status, doc, err := serve(r)
+			record(r, err)
 			switch {
 			case err != nil:
 				problem.Write(w, r, a.Log, a.RequestID(r.Context()), err)
@@ -94,6 +96,19 @@ func (a *API) Register(mux *http.ServeMux) {
 		})
 	}
 	mux.HandleFunc("GET "+keyring.PathHistory, a.history)
+}
+
+// record writes down how a change of the keyring ended. Reading leaves no
+// record, and neither does a look at a vantage point, which comes every few
+// seconds.
+func record(r *http.Request, err error) {
+	if r.Method == http.MethodGet || r.Method == http.MethodPost && r.URL.Path == keyring.PathObservations && err == nil {
+		return
+	}
+	ev := audit.Of(r.Context())
+	ev.Set(audit.TypeSigning)
+	ev.Prop("call", r.Method+" "+r.URL.Path, audit.None)
+	problem.Audit(ev, err)
 }
 
 // readJSON decodes a body strictly.

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"strconv"
 
+	"github.com/stella-ops/stella/internal/authority/audit"
 	"github.com/stella-ops/stella/internal/authority/store"
 	"github.com/stella-ops/stella/internal/fault"
 	"github.com/stella-ops/stella/internal/keyring"
@@ -149,6 +150,20 @@ func tokenMessage(e *optok.Error) string {
 		return "an access token is needed"
 	}
 	return e.Description
+}
+
+// Audit says in a record how a call ended; nil err means well.
+func Audit(ev *audit.Event, err error) {
+	if err == nil {
+		ev.Outcome(audit.Success, "")
+		return
+	}
+	code := From(err).Code
+	outcome := audit.Failure
+	if Status(code) >= http.StatusInternalServerError {
+		outcome = audit.Error
+	}
+	ev.Outcome(outcome, code)
 }
 
 // Write answers with err, which must not be nil. Causes are logged here and

@@ -2,6 +2,7 @@ package revoke
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -23,6 +24,12 @@ const (
 	// replica that was held up never writes a sequence that was there before.
 	exportTimeout = 30 * time.Second
 	keepLists     = 10 * time.Minute
+	// renew is the age from which a list is made anew although nothing has
+	// changed. After the database was restored from a backup its lists are
+	// older than those that verifiers have, and are refused; with the next
+	// list, which is newer, all is well again. It is below the time for which
+	// verifiers do without a list.
+	renew = 5 * time.Minute
 	// maxList bounds an encoded list, so that it fits a document of the
 	// database in base64. It is about 30,000 entries.
 	maxList = 8 << 20
@@ -56,8 +63,9 @@ func listID(sequence int64) string { return fmt.Sprintf("%016d", sequence) }
 func (r *Register) Current(ctx context.Context) (*List, error) { return r.export(ctx, lookEvery) }
 
 // Export returns the list as it is now, having made and stored a new one if
-// what must be on it has changed, or if the last one was signed by a key that
-// is not current any more.
+// what must be on it has changed, or if the last one is five minutes old or was
+// signed by a key that is not current any more. When no new one can be signed
+// or stored, the last one is returned as long as nothing is missing on it.
 func (r *Register) Export(ctx context.Context) (*List, error) { return r.export(ctx, 0) }
 
 func (r *Register) export(ctx context.Context, age time.Duration) (*List, error) {
@@ -98,23 +106,20 @@ func (r *Register) look(ctx context.Context, now time.Time) (list *List, done bo
 	if err != nil {
 		return nil, false, err
 	}
-	signer, signErr := r.o.Signer()
-	if r.last != nil && want.satisfied(r.last.Bundle) &&
-		(r.o.Current(r.last.KID) || signErr != nil || signer.Key().KeyID == r.last.KID) {
+	complete := r.last != nil && want.satisfied(r.last.Bundle)
+	if complete && now.Sub(r.last.Bundle.IssuedAt) < renew && r.o.Current(r.last.KID) {
 		return r.last, true, nil
 	}
-	if signErr != nil {
-		return nil, false, signErr
+	next, rec, err := r.make(want.entries(), now)
+	if err == nil {
+		err = r.o.Records.Insert(ctx, *rec)
 	}
-	next, rec, err := r.make(want.entries(), signer, now)
-	if err != nil {
-		return nil, false, err
-	}
-	err = r.o.Records.Insert(ctx, *rec)
-	if errors.Is(err, store.ErrExists) {
+	switch {
+	case errors.Is(err, store.ErrExists):
 		return nil, false, ctx.Err()
-	}
-	if err != nil {
+	case err != nil && complete:
+		return r.last, true, nil // true still, if only for a while
+	case err != nil:
 		return nil, false, err
 	}
 	r.last = next
@@ -123,7 +128,11 @@ func (r *Register) look(ctx context.Context, now time.Time) (list *List, done bo
 }
 
 // make signs a list with the next sequence.
-func (r *Register) make(entries []revocation.Entry, signer *jose.Signer, now time.Time) (*List, *store.Record, error) {
+func (r *Register) make(entries []revocation.Entry, now time.Time) (*List, *store.Record, error) {
+	signer, err := r.o.Signer()
+	if err != nil {
+		return nil, nil, err
+	}
 	b := &revocation.Bundle{
 		Issuer: r.o.Issuer, IssuedAt: now.UTC().Truncate(time.Second), SchemaVersion: revocation.SchemaVersion, Sequence: 1,
 		SigningKeyID: signer.Key().KeyID, Revocations: entries,
@@ -134,12 +143,11 @@ func (r *Register) make(entries []revocation.Entry, signer *jose.Signer, now tim
 			b.IssuedAt = r.last.Bundle.IssuedAt // clocks of replicas differ, lists do not go back
 		}
 	}
-	content, err := json.Marshal(entries)
-	if err != nil {
-		return nil, nil, fmt.Errorf("encoding: %w", err)
-	}
-	sum := sha256.Sum256(content)
-	b.BundleID = hex.EncodeToString(sum[:16])
+	// Different for each list, so that after a restore a lower sequence can be
+	// told from an old list.
+	var id [16]byte
+	_, _ = rand.Read(id[:]) // crypto/rand never returns an error
+	b.BundleID = hex.EncodeToString(id[:])
 	data, err := revocation.Encode(b)
 	if err != nil {
 		return nil, nil, err

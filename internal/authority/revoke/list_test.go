@@ -13,6 +13,7 @@ import (
 
 	"github.com/stella-ops/stella/internal/authority/revoke"
 	"github.com/stella-ops/stella/internal/authority/store"
+	"github.com/stella-ops/stella/internal/authority/store/mem"
 	"github.com/stella-ops/stella/internal/revocation"
 )
 
@@ -52,8 +53,40 @@ func TestExport(t *testing.T) {
 	expect("tokens have expired", 4, "client c", "subject u", "token j")
 	s.pass(skew + time.Minute)
 	expect("all gone", 5)
-	s.pass(time.Hour)
+	s.pass(5*time.Minute - time.Second)
 	expect("nothing new", 5)
+	s.pass(time.Second)
+	if v := expect("renewed", 6); v.Bundle.BundleID == first.Bundle.BundleID || !v.Bundle.IssuedAt.Equal(s.clock()) {
+		t.Errorf("%+v", v.Bundle)
+	}
+}
+
+// A token's entry stays as long as the token, also when tokens lived longer
+// once; but no longer than a day.
+func TestExpiry(t *testing.T) {
+	s := newSite(t)
+	r := s.register()
+	short, long, unknown := token("short"), token("long"), token("unknown")
+	short.Expiry, long.Expiry = s.clock().Add(time.Minute), s.clock().Add(48*time.Hour)
+	for _, e := range []revoke.Entry{short, long, unknown} {
+		add(t, r, e)
+	}
+	for _, step := range []struct {
+		pass time.Duration
+		want []string
+	}{
+		{0, []string{"token long", "token short", "token unknown"}},
+		{time.Minute + skew, []string{"token long", "token short", "token unknown"}}, // may be left a minute longer
+		{time.Minute + time.Second, []string{"token long", "token unknown"}},
+		{skew + time.Minute, []string{"token long"}},
+		{24*time.Hour - 4*time.Minute, []string{"token long"}},
+		{4 * time.Minute, []string{}},
+	} {
+		s.pass(step.pass)
+		if d := cmp.Diff(step.want, ids(s.export(r))); d != "" {
+			t.Errorf("after %s more: %s", step.pass, d)
+		}
+	}
 }
 
 // A key that signs no more hands over; one that is revoked is on the list for
@@ -106,6 +139,7 @@ func TestNoSigner(t *testing.T) {
 	s.signErr = nil
 	s.export(r)
 	s.signErr = errors.New("the HSM is away again")
+	s.pass(time.Hour) // a new one is due
 	if v := s.export(r); v.Bundle.Sequence != 1 {
 		t.Error("another list")
 	}
@@ -239,26 +273,47 @@ func TestTrim(t *testing.T) {
 	}
 }
 
-// After the database was restored from a backup, lists count from a lower
-// sequence, and verifiers take them all the same.
+// After the database was restored from a backup verifiers refuse its old list,
+// and take the next one, which comes by itself, also where a sequence comes
+// twice.
 func TestRestored(t *testing.T) {
-	s := newSite(t)
-	r := s.register()
-	set, err := revocation.NewSet(revocation.Options{Issuer: issuer, Now: s.clock})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := range 5 {
-		add(t, r, token(fmt.Sprint("j", i)))
-		if _, err := set.Apply(s.export(r)); err != nil {
+	for name, more := range map[string]int{"older than theirs": 3, "the same sequence": 1} {
+		s := newSite(t)
+		r := s.register()
+		set, err := revocation.NewSet(revocation.Options{Issuer: issuer, Now: s.clock})
+		if err != nil {
 			t.Fatal(err)
 		}
-	}
-	restored := newSite(t)
-	restored.pass(time.Minute)
-	again := restored.register()
-	add(t, again, token("k"))
-	if changed, err := set.Apply(restored.export(again)); err != nil || !changed {
-		t.Errorf("after the restore: %v %v", changed, err)
+		s.export(r)
+		backup, err := s.open().List(t.Context(), store.RevocationLists)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range more {
+			s.pass(time.Second)
+			add(t, r, token(fmt.Sprint("j", i)))
+			if _, err := set.Apply(s.export(r)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		m := mem.New(0)
+		for _, rec := range backup {
+			if err := m.Insert(t.Context(), rec); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.open = func() store.Records { return m }
+		restored := s.register()
+		if _, err := set.Apply(s.export(restored)); !errors.Is(err, revocation.ErrOlder) {
+			t.Errorf("%s: the old list: %v", name, err)
+		}
+		var last error
+		for range 2 {
+			s.pass(5 * time.Minute)
+			_, last = set.Apply(s.export(restored))
+		}
+		if last != nil {
+			t.Errorf("%s: still refused: %v", name, last)
+		}
 	}
 }

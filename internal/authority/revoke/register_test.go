@@ -170,7 +170,13 @@ func TestStoreDown(t *testing.T) {
 			t.Errorf("%s: %v %v", name, revoked, err)
 		}
 	}
-	b.record, b.insert = false, true
+	b.record = false
+	s.export(r)
+	b.insert = true
+	s.pass(time.Hour) // a new list is due
+	if v := s.export(r); v.Bundle.Sequence != 1 {
+		t.Errorf("list %d", v.Bundle.Sequence)
+	}
 	for _, e := range []revoke.Entry{token("j"), subject("u"), client("c")} {
 		if created, err := r.Add(t.Context(), e); created || !errors.As(err, &down) {
 			t.Errorf("Add: %v %v", created, err)

@@ -26,8 +26,12 @@ import (
 // client refuses, refresh tokens included.
 const Longest = 400 * 24 * time.Hour
 
-// maxID bounds what a revocation names, in bytes.
-const maxID = 256
+// Bounds of what is added: of each name in bytes, and of how far ahead a token
+// may be said to expire.
+const (
+	maxID     = 256
+	maxExpiry = 24 * time.Hour
+)
 
 // RevokedKey is a signing key in state revoked.
 type RevokedKey struct {
@@ -49,9 +53,11 @@ type Options struct {
 	// active without this replica knowing yet, false for retiring, retired,
 	// tainted and revoked ones.
 	Current func(kid string) bool
-	// TokenLifetime is the longest life of an access token, Skew what clocks
-	// of verifiers may be off. Entries leave the list when every token they
-	// could be about has expired, by both and a minute.
+	// TokenLifetime is the longest life that a configuration may give to an
+	// access token, not what it says now: tokens from before a change are
+	// alive too. Skew is what clocks of verifiers may be off. Entries leave the
+	// list when every token they could be about has expired, by both and a
+	// minute.
 	TokenLifetime, Skew time.Duration
 	Now                 func() time.Time // nil: time.Now
 }
@@ -78,8 +84,8 @@ func New(o Options) *Register {
 // Entry is a revocation to add.
 type Entry struct {
 	revocation.Entry
-	// Expiry is the exp of the token, with category token; zero: the longest
-	// that it can be.
+	// Expiry is the exp of the token, with category token, at most a day ahead;
+	// zero: the longest that it can be.
 	Expiry time.Time
 }
 
@@ -122,9 +128,11 @@ func (r *Register) check(e *Entry, now time.Time) error {
 	}
 	switch e.Category {
 	case revocation.Token:
-		latest := now.Add(r.o.TokenLifetime + r.o.Skew)
-		if e.Expiry.IsZero() || e.Expiry.After(latest) {
-			e.Expiry = latest
+		if e.Expiry.IsZero() {
+			e.Expiry = now.Add(r.o.TokenLifetime + r.o.Skew)
+		}
+		if latest := now.Add(maxExpiry); e.Expiry.After(latest) {
+			e.Expiry = latest // or callers could fill the list for good
 		}
 	case revocation.Subject, revocation.Client:
 	case revocation.Key:

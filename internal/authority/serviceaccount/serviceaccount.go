@@ -72,17 +72,14 @@ type Answer struct {
 // says.
 func (a *API) Serve(r *http.Request) (*Answer, error) {
 	answer, err := a.serve(r)
-	outcome, reason, result, status := audit.Success, "", "issued", http.StatusOK
+	result, status := "issued", http.StatusOK
 	if err != nil {
-		code := problem.From(err).Code
-		outcome, reason, result, status = audit.Failure, code, code, problem.Status(code)
-		if status >= http.StatusInternalServerError {
-			outcome = audit.Error
-		}
+		result = problem.From(err).Code
+		status = problem.Status(result)
 	}
 	ev := audit.Of(r.Context())
 	ev.Set(audit.TypeServiceAccount)
-	ev.Outcome(outcome, reason)
+	problem.Audit(ev, err)
 	a.Outcome("service_account", result, status)
 	return answer, err
 }
@@ -93,7 +90,6 @@ func (a *API) serve(r *http.Request) (*Answer, error) {
 		return nil, err
 	}
 	ev := audit.Of(r.Context())
-	ev.Prop("operator", operator, audit.None)
 	if err := a.Ready(); err != nil {
 		return nil, err
 	}

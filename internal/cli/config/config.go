@@ -36,6 +36,7 @@ type Config struct {
 // Authority says where the Authority is.
 type Authority struct {
 	URL     string              `yaml:"url" doc:"base URL of the Authority and its issuer; https, or http on loopback"`
+	Origins []string            `yaml:"origins" doc:"further origins (https://HOST:PORT) on which its endpoints and its login page may lie; its own always may"`
 	CAFile  string              `yaml:"ca_file" doc:"PEM file of the only CAs to trust; empty for the system's"`
 	Timeout strictyaml.Duration `yaml:"timeout" doc:"bound for one request, its answer included"`
 }

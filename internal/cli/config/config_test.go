@@ -137,6 +137,8 @@ func TestEveryKeyHasItsVariable(t *testing.T) {
 		switch k.Key {
 		case "authority.url":
 			value = "https://x.example"
+		case "authority.origins":
+			value = "https://x.example https://y.example:8443"
 		case "auth.method":
 			value, extra = "private_key_jwt", []string{"STELLA_AUTH_PRIVATE_KEY=env:X"}
 		case "auth.certificate":
@@ -184,6 +186,8 @@ func TestRefusals(t *testing.T) {
 		{yaml: "authority: {timeout: 1h}", want: "at most 10m0s"},
 		{yaml: "auth: {method: client_secret_basic}", want: "needs auth.client_secret"},
 		{yaml: "auth: {certificate: x, private_key: 'env:B', certificate_key: 'file:k'}", want: "auth.method: not set, though auth.private_key and auth.certificate are"},
+		{yaml: "authority: {origins: ['http://x.example']}", want: "authority.origins: item 0"},
+		{yaml: "authority: {origins: ['https://x.example/path']}", want: "authority.origins: item 0: an origin has no path"},
 		{yaml: "auth: {certificate: x}", want: "belong together"},
 		{yaml: "auth: {certificate_key: 'file:x'}", want: "belong together"},
 		{yaml: "auth: {certificate: x, certificate_key: 'env:X'}", want: "auth.certificate_key: only file:PATH and cred:NAME"},

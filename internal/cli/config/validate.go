@@ -48,6 +48,14 @@ func (c *Config) checkAuthority() error {
 			return c.bad("authority.url", "%v", err)
 		}
 	}
+	for i, origin := range c.Authority.Origins {
+		if err := CheckURL(origin); err != nil {
+			return c.bad("authority.origins", "item %d: %v", i, err)
+		}
+		if u, err := url.Parse(origin); err != nil || strings.Trim(u.Path, "/") != "" {
+			return c.bad("authority.origins", "item %d: an origin has no path", i)
+		}
+	}
 	if d := c.Authority.Timeout.Std(); d <= 0 || d > maxTimeout {
 		return c.bad("authority.timeout", "found %s; allowed: more than zero, at most %s", d, maxTimeout)
 	}

@@ -56,7 +56,7 @@ func TestEachRule(t *testing.T) {
 		{"focus", ":focus-visible { outline: 2px solid #00f }", "* { outline: none !important }"},
 		{"focus", ":focus-visible { outline: 2px solid #00f }", "input, button, a { outline: 2px solid #00f !important }"},
 		{"contrast", ".box { background: #fff }", ".box { color: #777; background: #fff }"}, // 4.48
-		{"", ".box { background: #fff }", ".box { color: #767676; background: #fff }"},        // 4.54
+		{"", ".box { background: #fff }", ".box { color: #767676; background: #fff }"},      // 4.54
 		{"contrast", ".box { background: #fff }", ".box { background: rgb(0 0 0 / .8) }"},
 		{"contrast", "24px; color: #222", "24px; color: #959595"}, // 2.99
 		{"", "24px; color: #222", "24px; color: #949494"},         // 3.03

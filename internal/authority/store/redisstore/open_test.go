@@ -4,12 +4,14 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stella-ops/stella/internal/authority/store/redisstore"
 	"github.com/stella-ops/stella/internal/fault"
+	"github.com/stella-ops/stella/internal/secret"
 	"github.com/stella-ops/stella/internal/testenv"
 )
 
@@ -85,5 +87,41 @@ func TestTLS(t *testing.T) {
 	plain := redisstore.Options{URL: strings.Replace(r.URL(), "redis:", "rediss:", 1), CAFile: ca.CertFile, Timeout: 200 * time.Millisecond}
 	if err := open(t, plain).Ping(t.Context()); err == nil {
 		t.Error("it fell back to plain text")
+	}
+}
+
+// TestLeastRights: the rights that the package comment names are enough, and
+// without any of them the server is not fit for use.
+func TestLeastRights(t *testing.T) {
+	r := testenv.Redis(t)
+	c := admin(t, r)
+	rights := []any{"+eval", "+evalsha", "+info", "+get", "+set", "+incr", "+pexpire"}
+	user := func(name string, rights []any) *redisstore.Store {
+		do(t, c, append([]any{"ACL", "SETUSER", name, "on", ">pw", "~" + redisstore.DefaultPrefix + "*"}, rights...)...)
+		s := open(t, redisstore.Options{
+			URL: strings.Replace(r.URL(), "//", "//"+name+"@", 1), Password: secret.New([]byte("pw")), Issuer: name,
+			Now: at(time.Now().Add(-time.Hour)),
+		})
+		return s
+	}
+	s := user("all", rights)
+	ping(t, s)
+	later := open(t, redisstore.Options{
+		URL: strings.Replace(r.URL(), "//", "//all@", 1), Password: secret.New([]byte("pw")), Issuer: "all",
+	})
+	if ok, err := later.Once(t.Context(), "k", "x", time.Now()); !ok || err != nil {
+		t.Error(ok, err)
+	}
+	if _, err := later.Count(t.Context(), "x", time.Minute); err != nil {
+		t.Error(err)
+	}
+	for i, left := range rights[:5] {
+		s := user(strings.Trim(left.(string), "+"), slices.Delete(slices.Clone(rights), i, i+1))
+		if left == "+eval" || left == "+evalsha" {
+			do(t, c, "SCRIPT", "FLUSH")
+		}
+		if err := s.Ping(t.Context()); err == nil {
+			t.Errorf("fit for use without %s", left)
+		}
 	}
 }

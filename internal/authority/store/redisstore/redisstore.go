@@ -7,6 +7,11 @@
 // failover, a flush) and may therefore have forgotten an identifier that is
 // still good. It looks at no clock of the server's. No error repeats the
 // password.
+//
+// The server must be one process at a time (no cluster; a failover counts as a
+// loss of memory) with maxmemory-policy noeviction. Its user needs eval,
+// evalsha, info, get, set, incr and pexpire on the keys of the prefix. Whoever
+// can write there can have proofs accepted twice and budgets refilled.
 package redisstore
 
 import (
