@@ -15,6 +15,9 @@ import (
 	"github.com/stella-ops/stella/internal/strictyaml"
 )
 
+// maxAccessTokenLifetime is the most that accessTokenLifetime may be.
+const maxAccessTokenLifetime = time.Hour
+
 // memoryStore is the connection string of a store in this process.
 const memoryStore = "memory"
 
@@ -65,7 +68,7 @@ func check(name string, c *Config, lines map[string]int) error {
 	k.storage(&c.Storage)
 	k.signing(&c.Signing)
 	k.logins(c)
-	k.timetable("accessTokenLifetime", c.AccessTokenLifetime, 5*time.Second, time.Hour)
+	k.timetable("accessTokenLifetime", c.AccessTokenLifetime, 5*time.Second, maxAccessTokenLifetime)
 	k.span("security.dpop.nonceLifetime", c.Security.DPoP.NonceLifetime, 10*time.Second, time.Hour)
 	k.span("security.dpop.proofLifetime", c.Security.DPoP.ProofLifetime, time.Second, 5*time.Minute)
 	if !regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`).MatchString(c.Replica) {

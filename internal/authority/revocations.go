@@ -32,7 +32,8 @@ const (
 func (s *Server) newRevocations() *revoke.Register {
 	return revoke.New(revoke.Options{
 		Records: s.store, Issuer: s.issuer, Keys: s.revokedKeys, Signer: s.keys.Signer, Current: s.mayHaveSigned,
-		TokenLifetime: s.cfg.AccessTokenLifetime.Std(), Skew: s.cfg.Signing.ClockSkew.Std(), Now: s.now,
+		// Not today's lifetime: tokens of before may live longer.
+		TokenLifetime: maxAccessTokenLifetime, Skew: s.cfg.Signing.ClockSkew.Std(), Now: s.now,
 	})
 }
 

@@ -36,6 +36,16 @@ func TestKeys(t *testing.T) {
 		t.Errorf("another issuer's keys: %v", err)
 	}
 	name := filepath.Join(cfg.CacheDir, keysName(cfg.Issuer))
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(cfg.CacheDir, keysName(other.Issuer)), data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := mustNew(t, other).Keys(t.Context()); fault.KindOf(err) != fault.Offline {
+		t.Errorf("another issuer's keys under our name: %v", err)
+	}
 	if err := os.Chmod(name, 0o644); err != nil {
 		t.Fatal(err)
 	}
