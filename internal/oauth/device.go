@@ -17,7 +17,8 @@ import (
 // section 3.5).
 const slowDown = 5 * time.Second
 
-// maxPollPause bounds the pause between two polls while the issuer is down.
+// maxPollPause bounds the pause between two polls while the issuer is down,
+// unless it asks to be left alone for longer.
 const maxPollPause = time.Minute
 
 // Device logs a person in (RFC 8628): it asks for a code, gives it to show,
@@ -133,7 +134,7 @@ func (c *Client) poll(ctx context.Context, where string, code *deviceResponse, k
 		}
 		if p, ok := errors.AsType[*passing](err); ok {
 			// RFC 8628 section 3.5: an issuer that does not answer is asked less often.
-			pause = max(min(2*pause, maxPollPause), min(p.after, maxPollPause))
+			pause = max(min(2*pause, maxPollPause), p.after)
 			c.emit(Event{Kind: EventWait, URL: where, Wait: pause, Message: err.Error()})
 			continue
 		}

@@ -118,6 +118,10 @@ func TestDeviceBacksOff(t *testing.T) {
 	if want := []int{5, 10, 20, 40, 60, 60, 5, 5}; !slices.Equal(got, want) {
 		t.Errorf("waited %v s, want %v", got, want)
 	}
+	f.device.answers, f.device.after, k.slept = []string{"down"}, "77", nil
+	if _, err := mustNew(t, f.person(k)).Device(t.Context(), func(DeviceCode) error { return nil }); err != nil || k.slept[1] != 77*time.Second {
+		t.Errorf("asked to wait for 77 s, waited %v: %v", k.slept, err)
+	}
 }
 
 func TestDeviceIsCancelled(t *testing.T) {

@@ -17,6 +17,7 @@ type fakeDevice struct {
 	codeJKT string // the key that asked for it
 	asked   url.Values
 	answers []string // error codes for the polls to come; then a token
+	after   string   // Retry-After of an answer "down"
 	polls   int
 	refresh string // the one good refresh token
 	keyOf   string // the key that it is bound to
@@ -50,6 +51,7 @@ func (d *fakeDevice) grant(w http.ResponseWriter, form url.Values, jkt string) b
 	refuse := func(code string) bool {
 		if code == "down" {
 			w.Header().Set("Content-Type", "text/plain")
+			w.Header().Set("Retry-After", d.after)
 			w.WriteHeader(503)
 			return false
 		}

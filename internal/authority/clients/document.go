@@ -128,9 +128,7 @@ func (d *Document) toStore(known func(string) bool) (*store.Client, error) {
 	if err := d.method(c); err != nil {
 		return nil, err
 	}
-	if err := d.binding(c); err != nil {
-		return nil, err
-	}
+	d.binding(c)
 	if err := d.grants(c); err != nil {
 		return nil, err
 	}
@@ -203,8 +201,10 @@ func (d *Document) method(c *store.Client) error {
 	return nil
 }
 
-// binding says what the client's tokens must be bound to.
-func (d *Document) binding(c *store.Client) error {
+// binding says what the client's tokens must be bound to. A public client may
+// go without only when that is said: its refresh tokens are then protected by
+// their rotation alone (RFC 9700 section 2.2.2).
+func (d *Document) binding(c *store.Client) {
 	c.CertRequired = c.Method == TLSClientAuth
 	if d.CertBound != nil {
 		c.CertRequired = *d.CertBound
@@ -213,10 +213,6 @@ func (d *Document) binding(c *store.Client) error {
 	if d.DPoPBound != nil {
 		c.DPoPRequired = *d.DPoPBound
 	}
-	if c.Method == Public && !c.CertRequired && !c.DPoPRequired {
-		return invalid("dpop_bound_access_tokens: a public client needs bound tokens: anybody could use a stolen one")
-	}
-	return nil
 }
 
 // grants says how the client may get tokens. The list is stored only where it
