@@ -112,17 +112,17 @@ func TestBadInputIsAudited(t *testing.T) {
 		"operator without key":         {func() answer { return r.do("POST", "/internal/clients", nil, nil) }, 401, "unauthenticated", audit.TypeBootstrapClient},
 		"legacy path":                  {func() answer { return r.do("POST", "/oauth/token", nil, nil) }, 410, "invalid_request", audit.TypeLegacyEndpoint},
 	} {
-		prelude := 0
-		if strings.Contains("clock skew wrong secret bad refresh token unknown device", name) {
-			prelude = 1 // the request for a nonce
-		}
-		refusedAs(t, name, row.send(), row.status, row.code)
+		a := row.send()
+		refusedAs(t, name, a, row.status, row.code)
 		all := trail.next()
-		if len(all) != 1+prelude {
-			t.Errorf("%s: %d records", name, len(all)-prelude)
+		if len(all) > 0 && all[0].Type == audit.TypeToken && row.typ != audit.TypeToken {
+			all = all[1:] // the test's own request for a nonce
+		}
+		if len(all) != 1 {
+			t.Errorf("%s: %d records", name, len(all))
 			continue
 		}
-		if rec := all[prelude]; rec.Type != row.typ || rec.Outcome != audit.Failure || rec.CorrelationID == "" || rec.Network.RemoteAddress.String() != "127.0.0.1" {
+		if rec := all[0]; rec.Type != row.typ || rec.Outcome != audit.Failure || rec.CorrelationID == "" || rec.Network.RemoteAddress.String() != "127.0.0.1" {
 			t.Errorf("%s: %+v", name, rec)
 		}
 	}

@@ -130,7 +130,7 @@ func TestDeviceLogin(t *testing.T) {
 	refused(t, r.grant("cli", p, deviceForm(b)), 400, "slow_down")
 	r.approve("ana", b)
 	a := r.grant("cli", p, deviceForm(b))
-	if a.status != 200 || a.field("token_type") != "DPoP" || a.field("refresh_token") == "" || a.header.Get("Cache-Control") != "no-store" {
+	if a.status != 200 || a.field("token_type") != "DPoP" || a.field("refresh_token") == "" || a.field("refresh_token_expires_in") != "2.592e+06" || a.header.Get("Cache-Control") != "no-store" {
 		t.Fatalf("%d %s", a.status, a.body)
 	}
 	claims := part(t, a.field("access_token"), 1)

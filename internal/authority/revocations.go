@@ -10,6 +10,7 @@ import (
 	"github.com/stella-ops/stella/internal/authority/clients"
 	"github.com/stella-ops/stella/internal/authority/guard"
 	"github.com/stella-ops/stella/internal/authority/introspect"
+	"github.com/stella-ops/stella/internal/authority/mint"
 	"github.com/stella-ops/stella/internal/authority/refresh"
 	"github.com/stella-ops/stella/internal/authority/revoke"
 	"github.com/stella-ops/stella/internal/authority/wire"
@@ -113,29 +114,30 @@ func (s *Server) tokenRevoked(ctx context.Context, p *optok.Principal) (string, 
 
 // trustedKey finds a key that verifiers trust now: it is published and may have
 // signed tokens.
-func (s *Server) trustedKey(ctx context.Context, kid string) (jose.Key, bool, error) {
+func (s *Server) trustedKey(ctx context.Context, kid string) (jose.Key, error) {
 	k, err := s.findKey(ctx, kid)
 	if err != nil {
-		return jose.Key{}, false, err
+		return jose.Key{}, err
 	}
 	if k == nil || k.State != keyring.Active && k.State != keyring.Retiring && k.State != keyring.Tainted {
-		return jose.Key{}, false, nil
+		return jose.Key{}, jwks.ErrUnknownKey
 	}
-	return k.JWK, true, nil
+	return k.JWK, nil
+}
+
+// reader reads access tokens of our own.
+func (s *Server) reader() *mint.Reader {
+	return &mint.Reader{Issuer: s.issuer, Keys: s.trustedKey, Skew: s.cfg.Signing.ClockSkew.Std(), Now: s.now}
 }
 
 // revocationRoutes adds /revoke, the revocation list and what changes it.
 func (s *Server) revocationRoutes(mux *http.ServeMux, auth *clientauth.Authenticator, g *guard.Guard) {
-	reader := revoke.Reader{Issuer: s.issuer, Skew: s.cfg.Signing.ClockSkew.Std(), Now: s.now,
-		Keys: func(ctx context.Context, kid string) (jose.Key, error) {
-			k, ok, err := s.trustedKey(ctx, kid)
-			if err == nil && !ok {
-				err = jwks.ErrUnknownKey
-			}
-			return k, err
-		}}
+	reader := s.reader()
 	api := &revoke.API{
-		Register: s.revocations, Operator: g.Operator, AccessToken: reader.Read,
+		Register: s.revocations, Operator: g.Operator,
+		AccessToken: func(ctx context.Context, text string) (*revoke.AccessToken, error) {
+			return revoke.ReadAccess(ctx, reader, text)
+		},
 		Authenticate: func(r *http.Request, f *wire.Form) (string, error) {
 			if err := s.db.Err(); err != nil {
 				return "", wire.Unavailable(err)
@@ -161,7 +163,7 @@ func (s *Server) revocationRoutes(mux *http.ServeMux, auth *clientauth.Authentic
 // newIntrospection makes the introspection endpoint.
 func (s *Server) newIntrospection(auth *clientauth.Authenticator) *introspect.Endpoint {
 	return &introspect.Endpoint{Deps: introspect.Deps{
-		Issuer: func() string { return s.issuer }, Auth: auth, Key: s.trustedKey, Refresh: s.families.Look,
+		Auth: auth, Tokens: s.reader(), Refresh: s.families.Look,
 		Revoked: func(ctx context.Context, c *introspect.Claims) (bool, error) {
 			_, revoked, err := s.revocations.Revoked(ctx, revocation.Claims{
 				TokenID: c.JTI, Subject: c.Subject, ClientID: c.ClientID, KID: c.KID, IssuedAt: time.Unix(c.IssuedAt, 0),
@@ -171,7 +173,7 @@ func (s *Server) newIntrospection(auth *clientauth.Authenticator) *introspect.En
 			}
 			return s.clientGone(ctx, c.ClientID)
 		},
-		Skew: func() time.Duration { return s.cfg.Signing.ClockSkew.Std() }, Ready: s.db.Err, Now: s.now,
+		Ready: s.db.Err, Now: s.now,
 	}}
 }
 

@@ -1,14 +1,10 @@
 package testenv
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -46,6 +42,19 @@ type FleetOptions struct {
 	// when they start: they never see what changes later, as a replica whose
 	// shared volume hangs.
 	OwnKeys map[int]bool
+	// MTLS gives each replica a listener for clients with certificates, which
+	// are those of the fleet's CA. The issuer's proxy ends TLS, so it is reached
+	// at the replica: MTLSURL.
+	MTLS bool
+	// RedisURL names a Redis that the replicas share; empty: none.
+	RedisURL string
+	// TokenLimit is how many requests of one caller the token endpoint takes in
+	// a window of TokenWindow, in whole seconds. Zero: there are no rate limits.
+	TokenLimit  int
+	TokenWindow time.Duration
+	// FreshConns makes the issuer's proxy open a connection for each request:
+	// one that fails then was under way at a replica that died.
+	FreshConns bool
 }
 
 // Fleet is an Authority of several replicas, each a process of its own, on
@@ -61,6 +70,7 @@ type Fleet struct {
 	Bootstrap string // file with the bootstrap key
 	replicas  []*Process
 	listen    []string
+	mtls      []string // addresses; empty without MTLS
 	front     *RoundRobin
 }
 
@@ -92,6 +102,7 @@ func NewFleet(ctx context.Context, o FleetOptions) (*Fleet, error) {
 		return nil, err
 	}
 	f.front = NewRoundRobin(f.CA.Client())
+	f.front.Fresh = o.FreshConns
 	if f.Issuer, err = Serve(ctx, f.CA, "issuer", f.front); err != nil {
 		return nil, err
 	}
@@ -105,6 +116,13 @@ func NewFleet(ctx context.Context, o FleetOptions) (*Fleet, error) {
 			return nil, err
 		}
 		f.listen = append(f.listen, addr)
+		if !o.MTLS {
+			continue
+		}
+		if addr, err = freeAddr(); err != nil {
+			return nil, err
+		}
+		f.mtls = append(f.mtls, addr)
 	}
 	context.AfterFunc(ctx, f.Close)
 	f.replicas = make([]*Process, o.Replicas)
@@ -153,6 +171,13 @@ func (f *Fleet) StartReplica(ctx context.Context, i int) error {
 
 // Replica returns the process of replica i.
 func (f *Fleet) Replica(i int) *Process { return f.replicas[i] }
+
+// MTLSURL is where replica i listens for clients with certificates.
+func (f *Fleet) MTLSURL(i int) string { return "https://" + f.mtls[i] }
+
+// Losses are the requests that the issuer's proxy had given to a replica that
+// never answered them.
+func (f *Fleet) Losses() []Loss { return f.front.Losses() }
 
 // Behind names the replicas that the issuer's proxy spreads requests over.
 func (f *Fleet) Behind(replicas ...int) error {
@@ -222,8 +247,24 @@ signing:
 	for j, addr := range f.listen {
 		fmt.Fprintf(&b, "    - {name: %s, url: https://%s/jwks}\n", ReplicaName(j), addr)
 	}
-	fmt.Fprintf(&b, "security: {rateLimiting: {token: {enabled: false}, authorize: {enabled: false}}}\nbootstrap: {apiKey: \"file:%s\"}\ntenants: [%s]\n", f.Bootstrap, Tenant)
+	fmt.Fprintf(&b, "bootstrap: {apiKey: \"file:%s\"}\ntenants: [%s]\n", f.Bootstrap, Tenant)
+	f.options(&b, i)
 	return b.String(), nil
+}
+
+// options writes the part of a configuration that not every fleet has.
+func (f *Fleet) options(b *strings.Builder, i int) {
+	token := "enabled: false"
+	if f.TokenLimit > 0 {
+		token = fmt.Sprintf("permitLimit: %d, window: %s", f.TokenLimit, span(f.TokenWindow))
+	}
+	fmt.Fprintf(b, "security: {rateLimiting: {token: {%s}, authorize: {enabled: false}}}\n", token)
+	if f.RedisURL != "" {
+		fmt.Fprintf(b, "redis: {url: %q}\n", f.RedisURL)
+	}
+	if f.MTLS {
+		fmt.Fprintf(b, "mtls: {listen: %s, tenants: [{tenant: %s, roots: %q}]}\n", f.mtls[i], Tenant, f.CA.CertFile)
+	}
 }
 
 // closeDir takes a directory and its files away from group and others.
@@ -247,44 +288,4 @@ func span(d time.Duration) string {
 		s += fmt.Sprintf(".%03d", ms)
 	}
 	return `"` + s + `"`
-}
-
-// Register makes a client through the bootstrap API and writes its secret to
-// a file of mode 0600, whose path it returns.
-func (f *Fleet) Register(ctx context.Context, id, scopes, audience string) (secretFile string, err error) {
-	body, err := json.Marshal(map[string]any{
-		"client_id": id, "scopes": strings.Fields(scopes), "audiences": []string{audience},
-		"tenant": Tenant, "tenants": []string{Tenant},
-		"token_endpoint_auth_method": "client_secret_basic",
-	})
-	if err != nil {
-		return "", err
-	}
-	key, err := os.ReadFile(f.Bootstrap)
-	if err != nil {
-		return "", err
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, f.Issuer+"/internal/clients", bytes.NewReader(body))
-	if err != nil {
-		return "", err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("x-stellaops-bootstrap-key", strings.TrimSpace(string(key)))
-	resp, err := f.CA.Client().Do(req)
-	if err != nil {
-		return "", err
-	}
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
-	if err != nil {
-		return "", err
-	}
-	var made struct {
-		Secret string `json:"client_secret"`
-	}
-	if resp.StatusCode/100 != 2 || json.Unmarshal(answer, &made) != nil || made.Secret == "" {
-		return "", fmt.Errorf("registering %s: %s: %.300s", id, resp.Status, answer)
-	}
-	secretFile = filepath.Join(f.Dir, id+".secret")
-	return secretFile, os.WriteFile(secretFile, []byte(made.Secret+"\n"), 0o600)
 }

@@ -7,8 +7,6 @@ import (
 	"log"
 	"net"
 	"net/http"
-	"net/http/httputil"
-	"net/url"
 	"strconv"
 	"strings"
 	"sync"
@@ -42,53 +40,6 @@ func ServeOn(ctx context.Context, l net.Listener, conf *tls.Config, h http.Handl
 	go func() { _ = srv.ServeTLS(l, "", "") }()
 	context.AfterFunc(ctx, func() { srv.Close() })
 	return nil
-}
-
-// RoundRobin is a reverse proxy that spreads requests over backends and skips
-// those that cannot be reached. It never tries a request twice once a backend
-// has taken it.
-type RoundRobin struct {
-	client   *http.Client
-	mu       sync.Mutex
-	backends []*url.URL
-	next     atomic.Uint64
-}
-
-// NewRoundRobin makes a proxy; Set names its backends.
-func NewRoundRobin(client *http.Client) *RoundRobin { return &RoundRobin{client: client} }
-
-// Set replaces the backends.
-func (p *RoundRobin) Set(urls ...string) error {
-	var parsed []*url.URL
-	for _, raw := range urls {
-		u, err := url.Parse(raw)
-		if err != nil {
-			return err
-		}
-		parsed = append(parsed, u)
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.backends = parsed
-	return nil
-}
-
-// ServeHTTP implements http.Handler.
-func (p *RoundRobin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	p.mu.Lock()
-	backends := p.backends
-	p.mu.Unlock()
-	if len(backends) == 0 {
-		http.Error(w, "no backend", http.StatusBadGateway)
-		return
-	}
-	target := backends[p.next.Add(1)%uint64(len(backends))]
-	rp := &httputil.ReverseProxy{
-		Rewrite:   func(pr *httputil.ProxyRequest) { pr.SetURL(target) },
-		Transport: p.client.Transport,
-		ErrorLog:  log.New(io.Discard, "", 0),
-	}
-	rp.ServeHTTP(w, r)
 }
 
 // Cache is a shared cache in front of an origin, as a CDN is: it keeps answers

@@ -1,5 +1,5 @@
-// Package mint signs access tokens: JWTs of RFC 9068 with the claims of the
-// platform's operational token (OpTok).
+// Package mint signs access tokens, JWTs of RFC 9068 with the claims of the
+// platform's operational token (OpTok), and reads them back.
 //
 // It guarantees that a token is signed only by the key that is active now,
 // lives no longer than the timetable of the keys counts with, is counted
@@ -15,6 +15,9 @@ import (
 	"github.com/stella-ops/stella/internal/authority/wire"
 	"github.com/stella-ops/stella/internal/jose"
 )
+
+// typ is the media type of an access token (RFC 9068 section 2.1).
+const typ = "at+jwt"
 
 // Grant is what a token says, all but who signs it and when.
 type Grant struct {
@@ -104,7 +107,7 @@ func (m *Minter) Key() (*Key, error) {
 	if k := m.bound.Load(); k != nil && k.signer == signer {
 		return k, nil
 	}
-	bound, err := signer.Bind(map[string]any{"typ": "at+jwt"})
+	bound, err := signer.Bind(map[string]any{"typ": typ})
 	if err != nil {
 		return nil, wire.Unavailable(err)
 	}

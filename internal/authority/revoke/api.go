@@ -44,7 +44,7 @@ type API struct {
 	Authenticate func(r *http.Request, f *wire.Form) (clientID string, err error)
 	// AccessToken reads an access token of this Authority. ErrNotOurs means
 	// that it is none, or is not valid any more; any other error, that it
-	// cannot be told now. The method Read of Reader is one.
+	// cannot be told now. See ReadAccess.
 	AccessToken func(ctx context.Context, token string) (*AccessToken, error)
 	// Refresh revokes a refresh token and what came of it. ErrNotOurs means
 	// that it is none, or is another client's; it is left alone then.

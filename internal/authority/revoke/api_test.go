@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/stella-ops/stella/internal/authority/audit"
+	"github.com/stella-ops/stella/internal/authority/mint"
 	"github.com/stella-ops/stella/internal/authority/problem"
 	"github.com/stella-ops/stella/internal/authority/revoke"
 	"github.com/stella-ops/stella/internal/authority/wire"
@@ -56,7 +57,7 @@ func newRig(t *testing.T) *rig {
 	o.Records = g.store
 	g.register = revoke.New(o)
 	g.refresh = func(context.Context, string, string) error { return revoke.ErrNotOurs }
-	reader := &revoke.Reader{Issuer: issuer, Keys: g.key, Skew: skew, Now: g.clock}
+	reader := &mint.Reader{Issuer: issuer, Keys: g.key, Skew: skew, Now: g.clock}
 	api := &revoke.API{
 		Register: g.register,
 		Operator: func(r *http.Request, scope string) (string, error) {
@@ -71,11 +72,13 @@ func newRig(t *testing.T) *rig {
 			}
 			return f.Get("client_id"), nil
 		},
-		AccessToken: reader.Read,
-		Refresh:     func(ctx context.Context, token, clientID string) error { return g.refresh(ctx, token, clientID) },
-		MaxAge:      func() time.Duration { return g.maxAge },
-		Log:         slog.New(slog.DiscardHandler),
-		RequestID:   func(context.Context) string { return "rid" },
+		AccessToken: func(ctx context.Context, token string) (*revoke.AccessToken, error) {
+			return revoke.ReadAccess(ctx, reader, token)
+		},
+		Refresh:   func(ctx context.Context, token, clientID string) error { return g.refresh(ctx, token, clientID) },
+		MaxAge:    func() time.Duration { return g.maxAge },
+		Log:       slog.New(slog.DiscardHandler),
+		RequestID: func(context.Context) string { return "rid" },
 	}
 	mux := http.NewServeMux()
 	api.Routes(mux)
@@ -369,8 +372,8 @@ func TestRevokeRefuses(t *testing.T) {
 func TestReaderKeysDown(t *testing.T) {
 	g := newRig(t)
 	down := errors.New("down")
-	r := &revoke.Reader{Issuer: issuer, Skew: skew, Now: g.clock, Keys: func(context.Context, string) (jose.Key, error) { return jose.Key{}, down }}
-	if _, err := r.Read(t.Context(), g.accessToken("j", "c", nil)); !errors.Is(err, down) || errors.Is(err, revoke.ErrNotOurs) {
+	r := &mint.Reader{Issuer: issuer, Skew: skew, Now: g.clock, Keys: func(context.Context, string) (jose.Key, error) { return jose.Key{}, down }}
+	if _, err := revoke.ReadAccess(t.Context(), r, g.accessToken("j", "c", nil)); !errors.Is(err, down) || errors.Is(err, revoke.ErrNotOurs) {
 		t.Error(err)
 	}
 }

@@ -8,9 +8,8 @@ import (
 	"time"
 
 	"github.com/stella-ops/stella/internal/authority/audit"
+	"github.com/stella-ops/stella/internal/authority/mint"
 	"github.com/stella-ops/stella/internal/authority/wire"
-	"github.com/stella-ops/stella/internal/jose"
-	"github.com/stella-ops/stella/internal/jose/jwks"
 	"github.com/stella-ops/stella/internal/revocation"
 )
 
@@ -97,48 +96,20 @@ func (a *API) revokeAccess(ctx context.Context, t *AccessToken, clientID string,
 	return err
 }
 
-// Reader reads this Authority's own access tokens for API.AccessToken.
-type Reader struct {
-	Issuer string
-	// Keys finds the key that signed a token; jwks.ErrUnknownKey means that
-	// there is none.
-	Keys func(ctx context.Context, kid string) (jose.Key, error)
-	Skew time.Duration
-	Now  func() time.Time
-}
-
-// Read verifies a token whatever its audience and binding: a client may give
-// back what it cannot use. Errors wrap ErrNotOurs, or say that it cannot be
-// told now.
-func (t *Reader) Read(ctx context.Context, token string) (*AccessToken, error) {
-	none := func(cause error) error { return errors.Join(ErrNotOurs, cause) }
-	j, err := jose.Parse(token, jose.Rules{Algs: []jose.Alg{jose.ES256}, Types: []string{"at+jwt"}})
-	if err != nil {
-		return nil, none(err)
-	}
-	key, err := t.Keys(ctx, j.Header.KeyID)
-	if errors.Is(err, jwks.ErrUnknownKey) {
-		return nil, none(err)
+// ReadAccess is what API.AccessToken does with a Reader.
+func ReadAccess(ctx context.Context, r *mint.Reader, token string) (*AccessToken, error) {
+	c, kid, err := r.Read(ctx, token)
+	if errors.Is(err, mint.ErrNotOurs) {
+		return nil, errors.Join(ErrNotOurs, err)
 	}
 	if err != nil {
 		return nil, err
 	}
-	payload, err := j.Verify(key)
-	if err != nil {
-		return nil, none(err)
-	}
-	c, err := jose.ParseClaims(payload)
-	if err == nil {
-		err = c.ValidAt(t.Now(), t.Skew)
-	}
-	if err != nil || c.Issuer != t.Issuer || c.ID == "" {
-		return nil, none(err)
-	}
 	out := &AccessToken{Expiry: c.Expiry, Claims: revocation.Claims{
-		TokenID: c.ID, Subject: c.Subject, KID: j.Header.KeyID, IssuedAt: c.IssuedAt,
+		TokenID: c.ID, Subject: c.Subject, KID: kid, IssuedAt: c.IssuedAt,
 	}}
 	if ok, err := c.Decode("client_id", &out.ClientID); err != nil || !ok {
-		return nil, none(err)
+		return nil, errors.Join(ErrNotOurs, err)
 	}
 	return out, nil
 }

@@ -3,6 +3,7 @@ package token
 import (
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/stella-ops/stella/internal/authority/audit"
 	"github.com/stella-ops/stella/internal/authority/mint"
@@ -14,6 +15,7 @@ type answer struct {
 	token   *mint.Token
 	grant   *mint.Grant
 	refresh string // refresh token, or ""
+	until   time.Time
 }
 
 // write answers with the token (RFC 6749 section 5.1).
@@ -29,7 +31,8 @@ func (a *answer) write(w http.ResponseWriter, nonce string) {
 	if a.refresh != "" {
 		b = append(b, `,"refresh_token":"`...)
 		b = append(b, a.refresh...)
-		b = append(b, '"')
+		b = append(b, `","refresh_token_expires_in":`...) // not registered, but widely understood
+		b = strconv.AppendInt(b, a.until.Unix()-a.token.IssuedAt.Unix(), 10)
 	}
 	b = append(b, `,"scope":`...)
 	b = mint.AppendString(b, a.grant.Scope)

@@ -100,6 +100,8 @@ type plan struct {
 	// commit uses up what was granted and returns a refresh token, or "".
 	// Nil: there is nothing to use up.
 	commit func(ctx context.Context, t *mint.Token, g *mint.Grant) (string, error)
+	// until is when the refresh tokens of this login end.
+	until time.Time
 }
 
 // grants are how to get a token.
@@ -194,7 +196,7 @@ func (e *Endpoint) issue(q *request, p *plan) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &answer{token: t, grant: &p.grant}
+	out := &answer{token: t, grant: &p.grant, until: p.until}
 	if p.commit != nil {
 		if out.refresh, err = p.commit(q.Context(), t, &p.grant); err != nil {
 			return nil, err
@@ -208,7 +210,9 @@ func (e *Endpoint) refuse(w http.ResponseWriter, r *http.Request, label, nonce s
 	ref := wire.AsRefusal(err)
 	e.Outcome(label, ref.Code, ref.StatusCode())
 	httpd.Annotate(r.Context(), slog.String("outcome", ref.Code), slog.Any("err", err))
-	if ref.Code != wire.AuthorizationPending { // which is how waiting goes, every few seconds
+	// Waiting goes on every few seconds, and a nonce is asked for before each
+	// first request: neither decides anything.
+	if ref.Code != wire.AuthorizationPending && ref.Code != wire.UseNonce {
 		ev := audit.Of(r.Context())
 		ev.Set(eventName(label))
 		ev.Outcome(outcomeOf(ref), ref.Code)

@@ -64,6 +64,7 @@ func (e *Endpoint) device(q *request) (*plan, error) {
 		}
 		return nil
 	}
+	p.until = q.now.Add(q.set.RefreshLifetime)
 	p.commit = func(ctx context.Context, t *mint.Token, g *mint.Grant) (string, error) {
 		next := ""
 		if c.Uses(clients.GrantRefresh) {
@@ -71,7 +72,7 @@ func (e *Endpoint) device(q *request) (*plan, error) {
 			// come first.
 			family := refresh.Family{
 				ClientID: c.ID, Subject: a.Subject, Username: a.Username, Tenant: a.Tenant, Audience: a.Audience,
-				Scopes: a.Scopes, Roles: a.Roles, JKT: g.JKT, AuthTime: a.AuthTime, Expires: q.now.Add(q.set.RefreshLifetime),
+				Scopes: a.Scopes, Roles: a.Roles, JKT: g.JKT, AuthTime: a.AuthTime, Expires: p.until,
 			}
 			if c.Method == clients.Public {
 				family.X5T = g.X5T
@@ -129,6 +130,7 @@ func (e *Endpoint) refresh(q *request) (*plan, error) {
 		}
 		return nil
 	}
+	p.until = held.Expires
 	p.commit = func(ctx context.Context, t *mint.Token, _ *mint.Grant) (string, error) {
 		next, err := held.Rotate(ctx, refresh.Access{JTI: t.JTI, Expires: t.Expires})
 		if errors.Is(err, refresh.ErrReused) {
