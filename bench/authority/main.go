@@ -1,43 +1,57 @@
-// Command authority measures what one DPoP-bound token costs the Authority,
-// beside the floor of its cryptography: one ES256 verification (the proof) and
-// one ES256 signature (the token).
+// Command authority measures what the requests of the Authority cost, each
+// beside a floor: a plain net/http handler behind the same TLS that does
+// nothing but the cryptography without which nobody could answer.
 //
 // It guarantees that server and floor are measured in the same run, in turn,
-// by the kernel's accounting of processor time; that the server is a process
-// of its own behind a real TLS listener; and that every answer counted was a
-// 200 with a token. It asserts nothing about speed.
+// by the kernel's accounting of processor time; that each is a process of its
+// own behind a real TLS listener; that every answer counted was the one asked
+// for; and that latency under load is counted from the moment at which a
+// request was due, so a server that stalls cannot hide it. It asserts nothing
+// about speed.
 package main
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
-	"syscall"
 	"time"
 
 	"github.com/stella-ops/stella/internal/testenv"
 )
 
-const (
-	rounds = 7
-	tokens = 2000 // a round
-)
+// options are the flags.
+type options struct {
+	rounds  int
+	repeats int
+	span    time.Duration
+	tokens  int
+	only    string
+}
 
 func main() {
-	if role := os.Getenv(roleEnv); role != "" {
+	switch os.Getenv(roleEnv) {
+	case roleServer:
 		os.Exit(serve())
+	case roleFloor:
+		os.Exit(serveFloor())
 	}
-	if err := run(); err != nil {
+	o := options{}
+	flag.IntVar(&o.rounds, "rounds", 5, "rounds of each kind of request; 0: none")
+	flag.IntVar(&o.repeats, "repeats", 3, "runs at 70 % of the highest rate")
+	flag.DurationVar(&o.span, "span", 3*time.Second, "length of such a run")
+	flag.IntVar(&o.tokens, "tokens", 100_000, "tokens of the look at memory; 0: none")
+	flag.StringVar(&o.only, "only", "", "measure this kind of request only")
+	flag.Parse()
+	if err := run(context.Background(), o); err != nil {
 		fmt.Fprintln(os.Stderr, "authority:", err)
 		os.Exit(1)
 	}
 }
 
-func run() error {
-	ctx := context.Background()
+func run(ctx context.Context, o options) error {
 	dir, err := os.MkdirTemp("", "stella-bench-")
 	if err != nil {
 		return err
@@ -47,104 +61,55 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("machine: %s/%s, %d CPUs, %s; %d rounds of %d tokens, medians (min–max) of server CPU per token\n",
-		runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version(), rounds, tokens)
-	memory, err := measure(ctx, ca, filepath.Join(dir, "mem"), "memory")
-	if err != nil {
-		return err
+	fmt.Printf("machine: %s/%s, %d CPUs, %s; load generator and database on the same CPUs\n\n",
+		runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version())
+	if o.rounds > 0 {
+		if err := compare(ctx, ca, filepath.Join(dir, "mem"), "store in memory", memoryStore, o); err != nil {
+			return err
+		}
+		mongo, err := testenv.StartMongo("127.0.0.1:0", "")
+		if err != nil {
+			return err
+		}
+		err = compare(ctx, ca, filepath.Join(dir, "mongo"), "store on the embedded database", mongo.URI(), o)
+		mongo.Stop()
+		if err != nil {
+			return err
+		}
 	}
-	mongo, err := testenv.StartMongo("127.0.0.1:0", "")
-	if err != nil {
-		return err
+	if o.tokens == 0 {
+		return nil
 	}
-	defer mongo.Stop()
-	database, err := measure(ctx, ca, filepath.Join(dir, "mongo"), mongo.URI())
-	if err != nil {
-		return err
-	}
-	fmt.Printf("%-44s %s\n", "floor: one ES256 verify and one sign", show(memory.floor))
-	fmt.Printf("%-44s %s\n", "server, store in memory", show(memory.server))
-	fmt.Printf("%-44s %s   (no target)\n", "server, store on the embedded database", show(database.server))
-	ratios := memory.ratios()
-	met := "met"
-	if ratios[len(ratios)/2] < 0.5 {
-		met = "MISSED"
-	}
-	fmt.Printf("floor / server, store in memory: %.2f (%.2f–%.2f), target at least 0.50: %s\n",
-		ratios[len(ratios)/2], ratios[0], ratios[len(ratios)-1], met)
-	fmt.Printf("%-44s %.0f tokens/s with %d connections, load generator on the same CPUs\n", "throughput seen, store in memory", memory.rate, connections)
-	fmt.Printf("%-44s %.0f tokens/s\n", "throughput seen, embedded database", database.rate)
-	return nil
+	return watchMemory(ctx, ca, filepath.Join(dir, "tokens"), o.tokens)
 }
 
-// result holds one figure a round.
-type result struct {
-	floor, server []time.Duration // CPU per token
-	rate          float64         // tokens per second in the fastest round
-}
-
-func (r result) ratios() []float64 {
-	var out []float64
-	for i := range r.server {
-		out = append(out, float64(r.floor[i])/float64(r.server[i]))
-	}
-	slices.Sort(out)
-	return out
-}
-
-func measure(ctx context.Context, ca *testenv.CA, dir, storage string) (result, error) {
-	var r result
+// compare measures every kind of request against one store.
+func compare(ctx context.Context, ca *testenv.CA, dir, name, storage string, o options) error {
 	srv, err := startServer(ctx, ca, dir, storage)
 	if err != nil {
-		return r, err
+		return err
 	}
 	defer srv.stop()
-	load, err := newLoad(ctx, ca, srv)
+	floor, err := startFloor(ctx, ca, dir)
 	if err != nil {
-		return r, err
+		return err
 	}
-	fl, err := newFloor()
+	defer floor.stop()
+	l, err := newLoad(ctx, ca, srv)
 	if err != nil {
-		return r, err
+		return err
 	}
-	for round := range rounds + 1 { // the first round warms up and is dropped
-		before, err := srv.cpu()
-		if err != nil {
-			return r, err
-		}
-		wall, err := load.run(ctx, tokens)
-		if err != nil {
-			return r, err
-		}
-		after, err := srv.cpu()
-		if err != nil {
-			return r, err
-		}
-		floor, err := fl.run(tokens)
-		if err != nil {
-			return r, err
-		}
-		if round == 0 {
+	title(name, o)
+	for _, k := range l.kinds() {
+		if o.only != "" && o.only != k.name {
 			continue
 		}
-		r.server = append(r.server, (after-before)/tokens)
-		r.floor = append(r.floor, floor/tokens)
-		r.rate = max(r.rate, tokens/wall.Seconds())
+		m := &measurement{kind: k, server: srv, floor: floor, caller: &floorCaller{client: ca.Client(), url: floor.proc.URL()}}
+		if err := m.run(ctx, o); err != nil {
+			return fmt.Errorf("%s, %s: %w", name, k.name, err)
+		}
+		m.report()
 	}
-	return r, nil
-}
-
-func show(d []time.Duration) string {
-	s := slices.Sorted(slices.Values(d))
-	us := func(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1000 }
-	return fmt.Sprintf("%7.1f µs (%.1f–%.1f)", us(s[len(s)/2]), us(s[0]), us(s[len(s)-1]))
-}
-
-// selfCPU is the processor time this process has used, all threads.
-func selfCPU() time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		return 0
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	fmt.Println()
+	return nil
 }

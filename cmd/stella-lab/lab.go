@@ -24,7 +24,7 @@ type lab struct {
 
 // newLab starts everything below dir; ctx ends it.
 func newLab(ctx context.Context, dir string, l testenv.Lifetimes) (*lab, error) {
-	return newLabWith(ctx, testenv.FleetOptions{Dir: dir, Lifetimes: l})
+	return newLabWith(ctx, testenv.FleetOptions{Dir: dir, Lifetimes: l, MTLS: true})
 }
 
 func newLabWith(ctx context.Context, o testenv.FleetOptions) (*lab, error) {

@@ -18,6 +18,7 @@ import (
 type tourist struct {
 	*lab
 	out    io.Writer
+	env    []string // of whoever types; nil: the operator
 	proven []proof
 }
 
@@ -39,7 +40,7 @@ func tour(ctx context.Context, out io.Writer) error {
 	defer l.Close()
 	t := &tourist{lab: l, out: out}
 	t.proved("the lab is up: 2 replicas, database, proxy, edge, all over TLS", "%d ms", time.Since(began).Milliseconds())
-	for _, step := range []func(context.Context) error{t.logIn, t.readKeys, t.rotate, t.tooEarly, t.emergency, t.leave} {
+	for _, step := range []func(context.Context) error{t.logIn, t.readKeys, t.person, t.guessing, t.machine, t.rotate, t.tooEarly, t.emergency, t.takeBack, t.leave} {
 		if err := step(ctx); err != nil {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
@@ -54,12 +55,29 @@ func tour(ctx context.Context, out io.Writer) error {
 // stella runs the real command as a process of its own, shows what was typed
 // and what came of it, and insists on the exit code.
 func (t *tourist) stella(ctx context.Context, want int, args ...string) (string, error) {
-	fmt.Fprintf(t.out, "\n$ stella %s\n", strings.Join(quoted(args), " "))
+	return t.run(ctx, t.out, want, args)
+}
+
+// unseen is stella for what would be shown again and again.
+func (t *tourist) unseen(ctx context.Context, want int, args ...string) (string, error) {
+	return t.run(ctx, io.Discard, want, args)
+}
+
+// environment is that of whoever types.
+func (t *tourist) environment() []string {
+	if t.env != nil {
+		return t.env
+	}
+	return t.lab.environment()
+}
+
+func (t *tourist) run(ctx context.Context, out io.Writer, want int, args []string) (string, error) {
+	fmt.Fprintf(out, "\n$ stella %s\n", strings.Join(quoted(args), " "))
 	cmd := as("stella", args...)
 	cmd.Env = append(cmd.Env, t.environment()...)
 	var stdout bytes.Buffer
-	cmd.Stdout = io.MultiWriter(&stdout, t.out)
-	cmd.Stderr = t.out
+	cmd.Stdout = io.MultiWriter(&stdout, out)
+	cmd.Stderr = out
 	err := runUntil(ctx, cmd)
 	code := 0
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
@@ -68,7 +86,7 @@ func (t *tourist) stella(ctx context.Context, want int, args ...string) (string,
 		return "", err
 	}
 	if code != 0 {
-		fmt.Fprintf(t.out, "(exit %d)\n", code)
+		fmt.Fprintf(out, "(exit %d)\n", code)
 	}
 	if code != want {
 		return "", fmt.Errorf("stella %s: exit %d, expected %d", strings.Join(args, " "), code, want)
