@@ -78,8 +78,8 @@ func (f *floor) do(ctx context.Context, w work) error {
 	return nil
 }
 
-// alone returns the CPU time of doing w n times without any server.
-func (f *floor) alone(ctx context.Context, w work, n int) (time.Duration, error) {
+// time returns the CPU time of doing w n times, without any server.
+func (f *floor) time(ctx context.Context, w work, n int) (time.Duration, error) {
 	began := selfCPU()
 	for range n {
 		if err := f.do(ctx, w); err != nil {

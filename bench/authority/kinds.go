@@ -12,59 +12,68 @@ type job struct {
 type step struct {
 	name string
 	work work // of the floor
-	do   func(context.Context, *job) error
+	do   func(context.Context, *load, *job) error
 }
 
 // kind is a kind of request.
 type kind struct {
 	name string
-	jobs int // in a round
+	jobs int // in a round, with the store in memory
+	few  int // in a round, on the embedded database, which gets slower with each record
 	most int // in one run at 70 %
 	// stock prepares jobs before the clock starts; nil: there is nothing to
 	// prepare.
-	stock func(context.Context, []*job) error
+	stock func(context.Context, *load, []*job) error
 	steps []step // of each job, in this order
 }
 
-func (l *load) kinds() []kind {
-	token := func(ctx context.Context, _ *job) error { _, err := l.token(ctx); return err }
-	one := func(name string, w work, do func(context.Context, *job) error) []step { return []step{{name, w, do}} }
+func kinds() []kind {
+	one := func(name string, w work, do func(context.Context, *load, *job) error) []step {
+		return []step{{name, w, do}}
+	}
+	grant := grantWork()
 	return []kind{
-		{name: "token", jobs: 2000, most: 1e6, steps: one("client_credentials, DPoP", work{verify: 1, sign: 1}, token)},
-		{name: "mtls", jobs: 2000, most: 1e6, steps: one("client_credentials, mTLS", work{verify: 1, sign: 1},
-			func(ctx context.Context, _ *job) error { return l.certToken(ctx) })},
-		{name: "refresh", jobs: 2000, most: 1e6, stock: l.families, steps: one("refresh_token, DPoP", work{verify: 1, sign: 1},
-			func(ctx context.Context, _ *job) error { return l.refresh(ctx) })},
-		{name: "introspect", jobs: 2000, most: 1e6, stock: l.sharedToken, steps: one("introspect", work{verify: 1},
-			func(ctx context.Context, j *job) error { return l.introspect(ctx, j.token) })},
+		{name: "token", jobs: 2000, few: 1000, most: 20_000, steps: one("client_credentials, DPoP", grant,
+			func(ctx context.Context, l *load, _ *job) error { _, err := l.token(ctx); return err })},
+		// The client's certificate is verified for each request: its tenant may
+		// have taken it back.
+		{name: "mtls", jobs: 2000, few: 1000, most: 20_000, steps: one("client_credentials, mTLS", grant,
+			func(ctx context.Context, l *load, _ *job) error { return l.certToken(ctx) })},
+		{name: "refresh", jobs: 2000, few: 100, most: 20_000, stock: families, steps: one("refresh_token, DPoP", grant,
+			func(ctx context.Context, l *load, _ *job) error { return l.refresh(ctx) })},
+		{name: "introspect", jobs: 2000, few: 1000, most: 20_000, stock: sharedToken, steps: one("introspect", work{verify: 1},
+			func(ctx context.Context, l *load, j *job) error { return l.introspect(ctx, j.token) })},
 		// A revocation stays on the list until its token has expired: no more
 		// of them than a list has room for.
-		{name: "revoke", jobs: 1000, most: 6000, stock: l.ownTokens, steps: one("revoke", work{verify: 1},
-			func(ctx context.Context, j *job) error { return l.revoke(ctx, j.token) })},
-		{name: "device", jobs: 60, most: 1e6, steps: l.deviceSteps()},
+		{name: "revoke", jobs: 1000, few: 200, most: 4000, stock: ownTokens, steps: one("revoke", work{verify: 1},
+			func(ctx context.Context, l *load, j *job) error { return l.revoke(ctx, j.token) })},
+		{name: "device", jobs: 60, few: 20, most: 20_000, steps: deviceSteps()},
 	}
 }
 
-func (l *load) deviceSteps() []step {
+func deviceSteps() []step {
 	return []step{
-		{"device: begin", work{}, func(ctx context.Context, j *job) (err error) {
+		{"device: begin", work{}, func(ctx context.Context, l *load, j *job) (err error) {
 			j.begun, err = l.begin(ctx)
 			return err
 		}},
-		{"device: poll, pending", work{}, func(ctx context.Context, j *job) error { return l.poll(ctx, j.begun) }},
-		// The page, the code, the password and the decision, with the pages
-		// that they lead to.
-		{"device: log in, approve", work{requests: loginRequests, logins: 1}, func(ctx context.Context, j *job) error { return l.approve(ctx, j.begun) }},
-		{"device: redeem", work{verify: 1, sign: 1}, func(ctx context.Context, j *job) error { _, err := l.redeem(ctx, j.begun); return err }},
+		{"device: poll, pending", work{}, func(ctx context.Context, l *load, j *job) error { return l.poll(ctx, j.begun) }},
+		{"device: log in, approve", work{requests: loginRequests, logins: 1},
+			func(ctx context.Context, l *load, j *job) error { return l.approve(ctx, j.begun) }},
+		{"device: redeem", grantWork(), func(ctx context.Context, l *load, j *job) error { _, err := l.redeem(ctx, j.begun); return err }},
 	}
 }
 
-// loginRequests is how many requests a browser sends to log in and approve.
+// grantWork is the proof and the token.
+func grantWork() work { return work{verify: 1, sign: 1} }
+
+// loginRequests is how many requests a browser sends to log in and approve:
+// the page, then code, password and decision, each with the page it leads to.
 const loginRequests = 7
 
 // families makes as many families of refresh tokens as may be asked for at the
 // same time; the first time only.
-func (l *load) families(ctx context.Context, _ []*job) error {
+func families(ctx context.Context, l *load, _ []*job) error {
 	if len(l.chains) > 0 {
 		return nil
 	}
@@ -83,7 +92,7 @@ func (l *load) families(ctx context.Context, _ []*job) error {
 }
 
 // sharedToken gives all jobs one token.
-func (l *load) sharedToken(ctx context.Context, jobs []*job) error {
+func sharedToken(ctx context.Context, l *load, jobs []*job) error {
 	token, err := l.token(ctx)
 	for _, j := range jobs {
 		j.token = token
@@ -92,7 +101,7 @@ func (l *load) sharedToken(ctx context.Context, jobs []*job) error {
 }
 
 // ownTokens gives each job a token of its own.
-func (l *load) ownTokens(ctx context.Context, jobs []*job) error {
+func ownTokens(ctx context.Context, l *load, jobs []*job) error {
 	return parallel(ctx, jobs, func(ctx context.Context, j *job) (err error) {
 		j.token, err = l.token(ctx)
 		return err

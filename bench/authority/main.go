@@ -83,33 +83,23 @@ func run(ctx context.Context, o options) error {
 	return watchMemory(ctx, ca, filepath.Join(dir, "tokens"), o.tokens)
 }
 
-// compare measures every kind of request against one store.
+// compare measures every kind of request against one store, each with a server
+// of its own that nothing was asked before.
 func compare(ctx context.Context, ca *testenv.CA, dir, name, storage string, o options) error {
-	srv, err := startServer(ctx, ca, dir, storage)
-	if err != nil {
-		return err
-	}
-	defer srv.stop()
-	floor, err := startFloor(ctx, ca, dir)
-	if err != nil {
-		return err
-	}
-	defer floor.stop()
-	l, err := newLoad(ctx, ca, srv)
-	if err != nil {
-		return err
-	}
-	title(name, o)
-	for _, k := range l.kinds() {
+	var done []*measurement
+	for _, k := range kinds() {
 		if o.only != "" && o.only != k.name {
 			continue
 		}
-		m := &measurement{kind: k, server: srv, floor: floor, caller: &floorCaller{client: ca.Client(), url: floor.proc.URL()}}
-		if err := m.run(ctx, o); err != nil {
+		if storage != memoryStore {
+			k.jobs = k.few
+		}
+		m, err := measure(ctx, ca, filepath.Join(dir, k.name), storage, k, o)
+		if err != nil {
 			return fmt.Errorf("%s, %s: %w", name, k.name, err)
 		}
-		m.report()
+		done = append(done, m)
 	}
-	fmt.Println()
+	report(name, storage, o, done)
 	return nil
 }

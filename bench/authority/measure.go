@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/stella-ops/stella/internal/testenv"
 )
 
 const (
@@ -50,28 +52,50 @@ func workers(count, n int, do func(i int) error) error {
 type figures struct {
 	server, floor, crypto []time.Duration // CPU of one
 	rate, floorRate       []float64       // a second, in a closed loop
-	p50, p99, worst       []time.Duration // at 70 % of the rate
+	loaded, loadedFloor   latency         // at 70 % of the highest rate
 }
+
+// latency is what one step took: one figure a run.
+type latency struct{ p50, p99, worst []time.Duration }
 
 // measurement measures one kind of request.
 type measurement struct {
 	kind   kind
 	server *process
 	floor  *process
+	alone  *floor
+	load   *load
 	caller *floorCaller
 	steps  []figures
-	load   float64 // jobs a second of the open loop
+	rate   float64 // jobs a second of the open loop
 	jobs   int     // in one run of it
 }
 
-func (m *measurement) run(ctx context.Context, o options) error {
-	m.steps = make([]figures, len(m.kind.steps))
-	alone, err := newFloor()
-	if err != nil {
-		return err
+func measure(ctx context.Context, ca *testenv.CA, dir, storage string, k kind, o options) (*measurement, error) {
+	m := &measurement{kind: k, steps: make([]figures, len(k.steps))}
+	var err error
+	if m.server, err = startServer(ctx, ca, dir, storage); err != nil {
+		return nil, err
 	}
-	for round := range o.rounds + 1 { // the first round warms up and is dropped
-		if err := m.round(ctx, alone, round > 0); err != nil {
+	defer m.server.stop()
+	if m.floor, err = startFloor(ctx, ca, dir); err != nil {
+		return nil, err
+	}
+	defer m.floor.stop()
+	if m.load, err = newLoad(ctx, ca, m.server); err != nil {
+		return nil, err
+	}
+	if m.alone, err = newFloor(); err != nil {
+		return nil, err
+	}
+	m.caller = &floorCaller{client: ca.Client(), url: m.floor.proc.URL()}
+	return m, m.run(ctx, o)
+}
+
+// run measures; of rounds and runs the first warms up and is dropped.
+func (m *measurement) run(ctx context.Context, o options) error {
+	for n := range o.rounds + 1 {
+		if err := m.round(ctx, n > 0); err != nil {
 			return err
 		}
 	}
@@ -79,10 +103,19 @@ func (m *measurement) run(ctx context.Context, o options) error {
 	for _, f := range m.steps {
 		each += 1 / median(f.rate)
 	}
-	m.load = share / each
-	m.jobs = min(m.kind.most, max(1, int(m.load*o.span.Seconds())))
-	for range o.repeats {
-		if err := m.open(ctx); err != nil {
+	m.rate = share / each
+	m.jobs = min(m.kind.most, max(1, int(m.rate*o.span.Seconds())))
+	for n := range o.repeats + 1 {
+		jobs, err := m.newJobs(ctx, m.jobs)
+		if err != nil {
+			return err
+		}
+		ours := func(f *figures) *latency { return &f.loaded }
+		if err := m.open(n > 0, ours, func(s step, n int) error { return s.do(ctx, m.load, jobs[n]) }); err != nil {
+			return err
+		}
+		floors := func(f *figures) *latency { return &f.loadedFloor }
+		if err := m.open(n > 0, floors, func(s step, _ int) error { return m.caller.do(ctx, s.work) }); err != nil {
 			return err
 		}
 	}
@@ -97,18 +130,20 @@ func (m *measurement) newJobs(ctx context.Context, n int) ([]*job, error) {
 	if m.kind.stock == nil {
 		return jobs, nil
 	}
-	return jobs, m.kind.stock(ctx, jobs)
+	return jobs, m.kind.stock(ctx, m.load, jobs)
 }
 
 // round does every step for a round of jobs, and the floor of it right after.
-func (m *measurement) round(ctx context.Context, alone *floor, keep bool) error {
+func (m *measurement) round(ctx context.Context, keep bool) error {
 	n := m.kind.jobs
 	jobs, err := m.newJobs(ctx, n)
 	if err != nil {
 		return err
 	}
 	for i, s := range m.kind.steps {
-		wall, cpu, err := closed(m.server, func() error { return parallel(ctx, jobs, s.do) })
+		wall, cpu, err := closed(m.server, func() error {
+			return parallel(ctx, jobs, func(ctx context.Context, j *job) error { return s.do(ctx, m.load, j) })
+		})
 		if err != nil {
 			return err
 		}
@@ -119,7 +154,7 @@ func (m *measurement) round(ctx context.Context, alone *floor, keep bool) error 
 			return err
 		}
 		runtime.GC() // so that collecting the load generator's garbage is not counted
-		crypto, err := alone.alone(ctx, s.work, n)
+		crypto, err := m.alone.time(ctx, s.work, n)
 		if err != nil {
 			return err
 		}
@@ -152,22 +187,18 @@ func closed(p *process, f func() error) (wall, cpu time.Duration, err error) {
 // open lets jobs arrive at a constant rate, whatever became of those before
 // them. The first step of a job is timed from the moment at which it was due,
 // so waiting for the load generator counts too.
-func (m *measurement) open(ctx context.Context) error {
-	jobs, err := m.newJobs(ctx, m.jobs)
-	if err != nil {
-		return err
-	}
+func (m *measurement) open(keep bool, of func(*figures) *latency, do func(s step, n int) error) error {
 	took := make([][]time.Duration, len(m.kind.steps))
 	for i := range took {
 		took[i] = make([]time.Duration, m.jobs)
 	}
 	runtime.GC()
 	began := time.Now()
-	err = workers(inFlight, m.jobs, func(n int) error {
-		due := began.Add(time.Duration(float64(n) / m.load * float64(time.Second)))
+	err := workers(inFlight, m.jobs, func(n int) error {
+		due := began.Add(time.Duration(float64(n) / m.rate * float64(time.Second)))
 		time.Sleep(time.Until(due))
 		for i, s := range m.kind.steps {
-			if err := s.do(ctx, jobs[n]); err != nil {
+			if err := do(s, n); err != nil {
 				return err
 			}
 			now := time.Now()
@@ -175,13 +206,13 @@ func (m *measurement) open(ctx context.Context) error {
 		}
 		return nil
 	})
-	if err != nil {
+	if err != nil || !keep {
 		return err
 	}
 	for i, t := range took {
 		slices.Sort(t)
-		f := &m.steps[i]
-		f.p50, f.p99, f.worst = append(f.p50, t[len(t)/2]), append(f.p99, t[len(t)*99/100]), append(f.worst, t[len(t)-1])
+		l := of(&m.steps[i])
+		l.p50, l.p99, l.worst = append(l.p50, t[len(t)/2]), append(l.p99, t[len(t)*99/100]), append(l.worst, t[len(t)-1])
 	}
 	return nil
 }

@@ -6,19 +6,46 @@ import (
 	"time"
 )
 
-func title(name string, o options) {
-	fmt.Printf("%s; %d rounds and %d runs at %.0f %% of the highest rate, medians (min–max)\n", name, o.rounds, o.repeats, 100*share)
-	fmt.Printf("%-24s %23s %23s %17s %17s %21s | %8s %6s %18s %18s %8s\n", "", "server CPU, µs", "floor CPU, µs", "floor/server",
-		"crypto/server", "a second", "at", "jobs", "p50, ms", "p99, ms", "max, ms")
+// report prints two tables: what one request costs, and how long one takes
+// under load.
+func report(name, storage string, o options, all []*measurement) {
+	fmt.Printf("%s; %d rounds, medians (min–max); CPU of one in µs\n", name, o.rounds)
+	fmt.Printf("%-24s %26s %26s %18s %18s %21s %8s\n", "", "server", "floor: TLS, HTTP, crypto", "floor/server", "crypto/server", "a second", "floor's")
+	for _, m := range all {
+		for i, s := range m.kind.steps {
+			f := m.steps[i]
+			fmt.Printf("%-24s %26s %26s %18s %18s %21s %8.0f\n", s.name, spread(f.server, micro, 1), spread(f.floor, micro, 1),
+				spread(quotients(f.floor, f.server), same, 2), spread(quotients(f.crypto, f.server), same, 2), spread(f.rate, same, 0), median(f.floorRate))
+		}
+		if m.kind.name == "token" && storage == memoryStore {
+			target(m.steps[0])
+		}
+	}
+	fmt.Printf("\n%s; %d runs at %.0f %% of the highest rate; ms from when a request was due\n", name, o.repeats, 100*share)
+	fmt.Printf("%-24s %8s %7s %20s %20s %8s %20s %8s\n", "", "a second", "of each", "p50", "p99", "max", "floor's p99", "max")
+	if o.repeats == 0 {
+		return
+	}
+	for _, m := range all {
+		for i, s := range m.kind.steps {
+			l, fl := m.steps[i].loaded, m.steps[i].loadedFloor
+			fmt.Printf("%-24s %8.0f %7d %20s %20s %8.1f %20s %8.1f\n", s.name, m.rate, m.jobs, spread(l.p50, milli, 2), spread(l.p99, milli, 2),
+				milli(slices.Max(l.worst)), spread(fl.p99, milli, 2), milli(slices.Max(fl.worst)))
+		}
+	}
+	fmt.Println()
 }
 
-func (m *measurement) report() {
-	for i, s := range m.kind.steps {
-		f := m.steps[i]
-		fmt.Printf("%-24s %23s %23s %17s %17s %21s | %8.0f %6d %18s %18s %8.1f\n", s.name,
-			spread(f.server, micro, 1), spread(f.floor, micro, 1), spread(quotients(f.floor, f.server), same, 2), spread(quotients(f.crypto, f.server), same, 2),
-			spread(f.rate, same, 0), m.load, m.jobs, spread(f.p50, milli, 2), spread(f.p99, milli, 2), milli(slices.Max(f.worst)))
+// wanted is the part of a DPoP-bound token's CPU that should be its
+// cryptography.
+const wanted = 0.5
+
+func target(f figures) {
+	word := "met"
+	if median(quotients(f.crypto, f.server)) < wanted {
+		word = "MISSED"
 	}
+	fmt.Printf("%-24s crypto/server at least %.2f: %s; crypto alone %s µs\n", "  target:", wanted, word, spread(f.crypto, micro, 1))
 }
 
 func quotients(a, b []time.Duration) []float64 {
@@ -35,5 +62,8 @@ func same(v float64) float64        { return v }
 
 // spread is median (min–max).
 func spread[T float64 | time.Duration](v []T, in func(T) float64, digits int) string {
+	if len(v) == 0 {
+		return "-"
+	}
 	return fmt.Sprintf("%.*f (%.*f–%.*f)", digits, in(median(v)), digits, in(slices.Min(v)), digits, in(slices.Max(v)))
 }

@@ -95,11 +95,11 @@ listen: 127.0.0.1:0
 tls: {certificate: %s, key: %s}
 mtls: {listen: 127.0.0.1:0, tenants: [{tenant: bench, roots: %q}]}
 admin: {listen: "127.0.0.1:0"}
-storage: {connectionString: %q, databaseName: bench, acceptDataLoss: %v}
+storage: {connectionString: %q, databaseName: %q, acceptDataLoss: %v}
 signing: {keyDirectory: %s, createIfMissing: true}
 security: {rateLimiting: {token: {permitLimit: 1000000, window: "00:00:01"}, authorize: {permitLimit: 1000000, window: "00:00:01"}}}
 bootstrap: {apiKey: "file:%s"}
-`, cert, key, roots.CertFile, storage, storage == memoryStore, keys, filepath.Join(dir, "bootstrap"))
+`, cert, key, roots.CertFile, storage, "bench_"+filepath.Base(dir), storage == memoryStore, keys, filepath.Join(dir, "bootstrap"))
 	path := filepath.Join(dir, "authority.yaml")
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 		return nil, err

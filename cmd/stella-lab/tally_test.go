@@ -39,9 +39,18 @@ func (y *tally) note(format string, args ...any) {
 	y.wrong = append(y.wrong, fmt.Sprintf(format, args...))
 }
 
-// spent takes the answers to all uses of a code or refresh token so far. It
-// has given one token, at most one in all; none only where an answer was lost.
+// spent takes the answers to some uses of a code or refresh token. It has given
+// one token by then, at most one in all; none only where an answer was lost.
 func (y *tally) spent(kind, secret string, replies ...reply) {
+	y.count(kind, secret, 1, replies)
+}
+
+// atMostOnce is spent for something that need not have given any.
+func (y *tally) atMostOnce(kind, secret string, replies ...reply) {
+	y.count(kind, secret, 0, replies)
+}
+
+func (y *tally) count(kind, secret string, least int, replies []reply) {
 	name := fmt.Sprintf("%s %x", kind, sha256.Sum256([]byte(secret)))[:len(kind)+9]
 	y.mu.Lock()
 	defer y.mu.Unlock()
@@ -56,7 +65,7 @@ func (y *tally) spent(kind, secret string, replies ...reply) {
 			y.wrong = append(y.wrong, fmt.Sprintf("%s: answered with %s", name, r))
 		}
 	}
-	if n := y.good[name]; n > 1 || n == 0 && y.lost[name] == 0 {
+	if n := y.good[name]; n > 1 || n < least && y.lost[name] == 0 {
 		y.wrong = append(y.wrong, fmt.Sprintf("%s: %d tokens were given for it, %d answers lost", name, n, y.lost[name]))
 	}
 }
@@ -76,26 +85,28 @@ func (y *tally) now() (done map[string]int, wrong []string) {
 func TestTally(t *testing.T) {
 	good, used, lost := reply{Status: 200}, reply{Status: 400, Code: "invalid_grant"}, reply{Status: 502, Lost: true}
 	for _, row := range []struct {
-		name  string
-		uses  [][]reply
-		wrong int
+		name         string
+		uses         [][]reply
+		spent, twice int // what is wrong where one must be good, and where none need be
 	}{
-		{"once", [][]reply{{good, used}}, 0},
-		{"twice at once", [][]reply{{good, good}}, 1},
-		{"twice", [][]reply{{good, used}, {good}}, 1},
-		{"never", [][]reply{{used, used}}, 1},
-		{"never, but one was lost", [][]reply{{used, lost}}, 0},
-		{"lost, and then good", [][]reply{{lost}, {good}}, 0},
-		{"lost, and then twice", [][]reply{{lost}, {good}, {good}}, 1},
-		{"another answer", [][]reply{{good, {Status: 503, Code: "temporarily_unavailable"}}}, 1},
+		{"once", [][]reply{{good, used}}, 0, 0},
+		{"twice at once", [][]reply{{good, good}}, 1, 1},
+		{"twice", [][]reply{{good, used}, {good}}, 1, 1},
+		{"never", [][]reply{{used, used}}, 1, 0},
+		{"never, but one was lost", [][]reply{{used, lost}}, 0, 0},
+		{"lost, and then good", [][]reply{{lost}, {good}}, 0, 0},
+		{"lost, and then twice", [][]reply{{lost}, {good}, {good}}, 1, 1},
+		{"another answer", [][]reply{{good, {Status: 503, Code: "temporarily_unavailable"}}}, 1, 1},
 	} {
-		y := newTally()
+		y, z := newTally(), newTally()
 		y.spent("code", "another", good)
 		for _, uses := range row.uses {
 			y.spent("code", "x", uses...)
+			z.atMostOnce("code", "x", uses...)
 		}
-		if _, wrong := y.now(); len(wrong) != row.wrong {
-			t.Errorf("%s: %q", row.name, wrong)
+		_, spent := y.now()
+		if _, twice := z.now(); len(spent) != row.spent || len(twice) != row.twice {
+			t.Errorf("%s: %q, %q", row.name, spent, twice)
 		}
 	}
 }
@@ -137,17 +148,17 @@ func (w *windows) refused() int {
 	return w.none
 }
 
-// most returns how many passed in the fullest window, from window first on, and
-// how many windows had exactly limit.
+// most returns how many passed for sure in the fullest window, from window
+// first on, and in how many windows limit were told that they had passed.
 func (w *windows) most(first int64, limit int) (most, full int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for n, passed := range w.sure {
+	for n, passed := range w.all {
 		if n < first {
 			continue
 		}
-		most = max(most, passed)
-		if passed == limit {
+		most = max(most, w.sure[n])
+		if passed >= limit {
 			full++
 		}
 	}
@@ -184,7 +195,7 @@ func TestWindows(t *testing.T) {
 		w.add(at(0.1), at(0.2), false)
 		w.add(at(0.9), at(1.1), true) // of either window
 	}
-	if most, full := w.most(1000, 3); len(w.over(3)) != 0 || most != 3 || full != 1 {
+	if most, full := w.most(1000, 3); len(w.over(3)) != 0 || most != 3 || full != 2 {
 		t.Errorf("%q, %d, %d", w.over(3), most, full)
 	}
 	w.add(at(0.3), at(0.4), true)

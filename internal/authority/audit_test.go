@@ -183,6 +183,7 @@ func TestAuditInjection(t *testing.T) {
 // The database goes away in the middle of a refresh: 503, one record, nothing
 // half-issued; the token that was held still works when it is back.
 func TestDatabaseLostInRefresh(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	db, err := testenv.StartMongo("127.0.0.1:0", dir)
 	if err != nil {

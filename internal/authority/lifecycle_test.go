@@ -146,6 +146,7 @@ func TestLiveCounts(t *testing.T) {
 
 // A required vantage point blocks until it has been seen to serve the key.
 func TestVantageGate(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	points := quick + `, vantagePoints: [{name: edge, url: "https://edge.example/jwks"}]`
 	r := s.start("a", s.config("a", "https://127.0.0.1:0", memory, points, ""), authority.Deps{Store: mem.New(0)})
@@ -250,6 +251,7 @@ func TestOperatorTokens(t *testing.T) {
 }
 
 func TestUpstreamRotate(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	r := s.start("a", s.config("a", "https://127.0.0.1:0", memory, quick, ""), authority.Deps{Store: mem.New(0)})
 	first := state(r.report(), keyring.Active)
@@ -294,6 +296,7 @@ func TestUpstreamRotate(t *testing.T) {
 
 // Two replicas on one database and one key directory behave as one.
 func TestTwoReplicas(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	uri, database := testenv.Mongo(t)
 	storage := fmt.Sprintf("connectionString: %q, databaseName: %s", uri, database)

@@ -14,6 +14,7 @@ import (
 // Without its database a replica is up but not ready, publishes its keys,
 // issues nothing, can be told to taint a key, and recovers by itself.
 func TestDatabaseOutage(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	dir := t.TempDir()
 	db, err := testenv.StartMongo("127.0.0.1:0", dir)
@@ -62,6 +63,7 @@ func TestDatabaseOutage(t *testing.T) {
 
 // A replica that starts before its database says so and waits.
 func TestDatabaseDownAtStart(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	dir := t.TempDir()
 	db, err := testenv.StartMongo("127.0.0.1:0", dir)

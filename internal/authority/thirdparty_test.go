@@ -33,6 +33,7 @@ func bearer(id string) clients.Document {
 // golang.org/x/oauth2: client credentials, the device flow with a person, and
 // a refresh, with what coreos/go-oidc discovers and verifies.
 func TestXOAuth2(t *testing.T) {
+	t.Parallel()
 	r := single(t, nil)
 	secret := r.client(bearer("go"))
 	public := bearer("go-public") // the library sends no secret to the device endpoint
