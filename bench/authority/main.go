@@ -42,8 +42,8 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 5, "rounds of each kind of request; 0: none")
 	flag.IntVar(&o.repeats, "repeats", 3, "runs at 70 % of the highest rate")
 	flag.DurationVar(&o.span, "span", 3*time.Second, "length of such a run")
-	flag.IntVar(&o.tokens, "tokens", 100_000, "tokens of the look at memory; 0: none")
-	flag.StringVar(&o.only, "only", "", "measure this kind of request only")
+	flag.IntVar(&o.tokens, "tokens", 100_000, "tokens of each look at memory; 0: none")
+	flag.StringVar(&o.only, "only", "", "only this kind: token, mtls, refresh, introspect, revoke or device")
 	flag.Parse()
 	if err := run(context.Background(), o); err != nil {
 		fmt.Fprintln(os.Stderr, "authority:", err)
@@ -77,10 +77,15 @@ func run(ctx context.Context, o options) error {
 			return err
 		}
 	}
-	if o.tokens == 0 {
-		return nil
+	for _, way := range issuings() {
+		if o.tokens == 0 || o.only != "" && o.only != way.kind {
+			continue
+		}
+		if err := watchMemory(ctx, ca, filepath.Join(dir, "tokens", way.kind), way, o.tokens); err != nil {
+			return err
+		}
 	}
-	return watchMemory(ctx, ca, filepath.Join(dir, "tokens"), o.tokens)
+	return nil
 }
 
 // compare measures every kind of request against one store, each with a server

@@ -14,14 +14,22 @@ import (
 	"github.com/stella-ops/stella/internal/testenv"
 )
 
-const (
-	// between is how many tokens lie between two looks.
-	between = 50_000
-	// settled is the time after which as many used proofs are forgotten as
-	// come: each is remembered for a minute at most, and sweeps are a while
-	// apart.
-	settled = 2 * time.Minute
-)
+// between is how many tokens lie between two looks.
+const between = 50_000
+
+// issuing is a way to get tokens, and what the server must remember of it.
+type issuing struct {
+	kind, note string
+	do         func(context.Context, *load) error
+}
+
+func issuings() []issuing {
+	return []issuing{
+		{"mtls", "client_credentials, mTLS: nothing to remember", func(ctx context.Context, l *load) error { return l.certToken(ctx) }},
+		{"token", "client_credentials, DPoP: remembers up to 2^20 used proofs, and sweeps minutes after their end or when that is full",
+			func(ctx context.Context, l *load) error { _, err := l.token(ctx); return err }},
+	}
+}
 
 // look is what a server holds at one time.
 type look struct {
@@ -32,8 +40,9 @@ type look struct {
 	goroutines float64
 }
 
-// watchMemory lets one server issue tokens and prints what it holds.
-func watchMemory(ctx context.Context, ca *testenv.CA, dir string, tokens int) error {
+// watchMemory lets one server issue tokens and prints what it holds. At the
+// start that is above all what hashing the passwords of the users took.
+func watchMemory(ctx context.Context, ca *testenv.CA, dir string, way issuing, tokens int) error {
 	srv, err := startServer(ctx, ca, dir, memoryStore)
 	if err != nil {
 		return err
@@ -43,7 +52,7 @@ func watchMemory(ctx context.Context, ca *testenv.CA, dir string, tokens int) er
 	if err != nil {
 		return err
 	}
-	fmt.Printf("memory of one server, store in memory, while it issues %d tokens\n", tokens)
+	fmt.Printf("memory of one server, store in memory, while it issues %d tokens; %s\n", tokens, way.note)
 	fmt.Printf("%9s %7s %9s %13s %13s %13s %11s\n", "tokens", "s", "tokens/s", "resident, MiB", "heap, MiB", "live, MiB", "goroutines")
 	began := time.Now()
 	var looks []look
@@ -60,7 +69,7 @@ func watchMemory(ctx context.Context, ca *testenv.CA, dir string, tokens int) er
 			break
 		}
 		n := min(between, tokens-done)
-		if err := parallel(ctx, make([]*job, n), func(ctx context.Context, _ *job) error { _, err := l.token(ctx); return err }); err != nil {
+		if err := parallel(ctx, make([]*job, n), func(ctx context.Context, _ *job) error { return way.do(ctx, l) }); err != nil {
 			return err
 		}
 		done += n
@@ -74,25 +83,16 @@ func watchMemory(ctx context.Context, ca *testenv.CA, dir string, tokens int) er
 	return nil
 }
 
-// reportSlope prints what each token left behind once the server was in
-// balance.
+// reportSlope prints what each token of the second half left behind.
 func reportSlope(looks []look) {
-	var late []look
-	for _, k := range looks {
-		if k.after >= settled {
-			late = append(late, k)
-		}
-	}
+	late := looks[len(looks)/2:]
 	if len(late) < 3 {
-		fmt.Printf("no slope: it takes %s until as many used proofs are forgotten as come; -tokens 1000000 is enough\n", settled)
+		fmt.Printf("too few looks for a slope\n\n")
 		return
 	}
-	for _, of := range []struct {
-		name string
-		get  func(look) float64
-	}{{"resident", func(k look) float64 { return k.resident }}, {"live heap", func(k look) float64 { return k.live }}} {
-		fmt.Printf("%s after %s: %+.1f bytes a token\n", of.name, settled, slope(late, of.get))
-	}
+	from := late[0].tokens
+	fmt.Printf("after %d tokens: resident %+.1f bytes a token, live heap %+.1f bytes a token\n\n", from,
+		slope(late, func(k look) float64 { return k.resident }), slope(late, func(k look) float64 { return k.live }))
 }
 
 // slope is the least-squares slope over the number of tokens.

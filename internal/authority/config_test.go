@@ -72,6 +72,15 @@ func TestConfigEnvironment(t *testing.T) {
 	if err != nil || c.Issuer != "https://other.example" || c.Tenants[0] != "acme" || c.Security.DPoP.RequireNonce {
 		t.Fatalf("%+v %v", c, err)
 	}
+	// Names that upstream's deployments set.
+	plugins := t.TempDir()
+	c, err = authority.ParseConfig("a.yaml", []byte(minimal), []string{
+		"STELLAOPS_AUTHORITY__PLUGINDIRECTORIES__0=/app/plugins", "STELLAOPS_AUTHORITY__PLUGINS__CONFIGURATIONDIRECTORY=" + plugins,
+		"STELLAOPS_AUTHORITY__SECURITY__RATELIMITING__TOKEN__PERMITLIMIT=7",
+	})
+	if err != nil || c.Security.RateLimiting.Token.PermitLimit != 7 || c.Plugins.ConfigurationDirectory != plugins || len(c.PluginDirectories) != 1 {
+		t.Errorf("upstream's names: %+v %v", c, err)
+	}
 	if _, err := authority.ParseConfig("a.yaml", []byte(minimal), []string{"STELLAOPS_AUTHORITY__ISUER=x"}); fault.KindOf(err) != fault.Config {
 		t.Fatalf("unknown name: %v", err)
 	}

@@ -14,7 +14,7 @@ import (
 
 // gauges describe what Collect reads from the server.
 type gauges struct {
-	keys, keyAge, live, age, db, signing, unusable, undestroyed, failed, revoked, sequence *prometheus.Desc
+	keys, keyAge, live, age, db, signing, unusable, undestroyed, failed, revoked, sequence, redis *prometheus.Desc
 }
 
 func newGauges() gauges {
@@ -32,6 +32,7 @@ func newGauges() gauges {
 		undestroyed: desc("keys_not_destroyed", "Ended keys whose private half this replica could not have destroyed yet."),
 		failed:      desc("token_failure_ratio", "Part of the token requests of the last 5 minutes that ended in 4xx or 5xx; 0 without requests."),
 		revoked:     desc("revocations", "Revocations in force, by category.", "category"),
+		redis:       desc("redis_up", "1 while the Redis that replicas share answers; absent where there is none."),
 		sequence:    desc("revocation_sequence", "Sequence number of the newest revocation bundle."),
 	}
 }
@@ -64,6 +65,9 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 			gauge(g.revoked, float64(n), category)
 		}
 		gauge(g.sequence, float64(sequence))
+	}
+	if up := m.redis.Load(); up != nil {
+		gauge(g.redis, truth(*up))
 	}
 	ring := m.s.keys.Ring()
 	if ring == nil {

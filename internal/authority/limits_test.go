@@ -69,7 +69,7 @@ func TestLimitIsShared(t *testing.T) {
 	redis := testenv.Redis(t)
 	clock := &testClock{now: time.Now().Truncate(time.Minute).Add(20 * time.Second)}
 	st := mem.New(0)
-	extra := fmt.Sprintf("redis: {url: %q}\nsecurity: {rateLimiting: {token: {permitLimit: 10, window: \"00:01:00\"}}}\n", redis.URL())
+	extra := fmt.Sprintf("redis: {url: %q, timeout: 10s}\nsecurity: {rateLimiting: {token: {permitLimit: 10, window: \"00:01:00\"}}}\n", redis.URL())
 	var all []*replica
 	issuer := "https://127.0.0.1:0"
 	for _, name := range []string{"a", "b", "c"} {

@@ -34,6 +34,7 @@ type metrics struct {
 	lockouts, logins, bypasses, unaudited prometheus.Counter
 
 	revocations atomic.Pointer[func() (byCategory map[string]int, sequence int64)]
+	redis       atomic.Pointer[bool] // nil: there is none
 }
 
 const (
@@ -163,6 +164,9 @@ func (m *metrics) bypassed() { m.bypasses.Inc() }
 
 // auditFailed counts an audit record that was lost or late.
 func (m *metrics) auditFailed() { m.unaudited.Inc() }
+
+// redisUp is told whether the Redis that replicas share answers.
+func (m *metrics) redisUp(up bool) { m.redis.Store(&up) }
 
 // followRevocations names where the gauges of revocations come from: entries
 // in force by category, and the sequence of the newest bundle.

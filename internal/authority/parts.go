@@ -80,7 +80,9 @@ func (s *Server) newLimiter() {
 		Rejected: func(_ context.Context, e limit.Endpoint) { s.metrics.rejected("authority-" + string(e)) },
 	}
 	if s.redis != nil {
-		o.Shared = s.redis
+		o.Shared, o.Timeout = s.redis, s.cfg.Redis.Timeout.Std()
+		o.SharedUp = s.metrics.redisUp
+		s.metrics.redisUp(true)
 	}
 	s.limiter = limit.New(o)
 }

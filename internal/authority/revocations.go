@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/stella-ops/stella/internal/authority/clientauth"
@@ -128,6 +129,32 @@ func (s *Server) trustedKey(ctx context.Context, kid string) (jose.Key, error) {
 // reader reads access tokens of our own.
 func (s *Server) reader() *mint.Reader {
 	return &mint.Reader{Issuer: s.issuer, Keys: s.trustedKey, Skew: s.cfg.Signing.ClockSkew.Std(), Now: s.now}
+}
+
+// countRevocations is for metrics: what is on the newest list. While it cannot
+// be read the counts are those of before.
+func (s *Server) countRevocations() func() (map[string]int, int64) {
+	var mu sync.Mutex
+	counts, sequence := map[string]int{}, int64(0)
+	return func() (map[string]int, int64) {
+		mu.Lock()
+		defer mu.Unlock()
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if s.db.Err() != nil {
+			return counts, sequence
+		}
+		list, err := s.revocations.Current(ctx)
+		if err != nil {
+			return counts, sequence
+		}
+		fresh := map[string]int{}
+		for i := range list.Bundle.Revocations {
+			fresh[string(list.Bundle.Revocations[i].Category)]++
+		}
+		counts, sequence = fresh, list.Bundle.Sequence
+		return counts, sequence
+	}
 }
 
 // revocationRoutes adds /revoke, the revocation list and what changes it.

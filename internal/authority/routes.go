@@ -44,6 +44,7 @@ const (
 // routes builds the handlers of the listeners; the issuer must be final.
 func (s *Server) routes() error {
 	s.revocations = s.newRevocations()
+	s.metrics.followRevocations(s.countRevocations())
 	s.families = &refresh.Families{Store: s.store, Now: s.now, Ended: s.familyEnded}
 	s.codes = &device.Codes{
 		Records: s.store, Now: s.now,
