@@ -150,9 +150,7 @@ func signIn(b *browser.Browser, name, password string) int {
 // locked out, and somebody else who has seen the code.
 func TestLoginInBrowser(t *testing.T) {
 	testenv.Need(t, "chromium", "chromium") // before much is started
-	lives := testenv.Compressed()
-	lives.Token = time.Minute
-	l := startLab(t, testenv.FleetOptions{Lifetimes: lives})
+	l := startLab(t, testenv.FleetOptions{Lifetimes: unhurried()})
 	if err := l.RegisterPublic(t.Context(), personalID, testenv.LoadScope, testenv.LoadAudience); err != nil {
 		t.Fatal(err)
 	}

@@ -154,6 +154,12 @@ func (k *killing) goOn(t *testing.T, what string, n int) {
 	}
 }
 
+// unhurried are the lifetimes where no key is rotated: nothing is to be too
+// late on a slow machine.
+func unhurried() testenv.Lifetimes {
+	return testenv.Lifetimes{Cache: time.Minute, Skew: 5 * time.Second, Lease: time.Minute, Poll: time.Second, Token: time.Minute}
+}
+
 // kill9 kills a replica without notice.
 func (l *lab) kill9(i int) kill {
 	p := l.Replica(i)
@@ -175,7 +181,7 @@ func (l *lab) restart(t *testing.T, i int) {
 // one code or refresh token, nothing but what a dying replica had in hand is
 // lost, and the others go on.
 func TestKillUnderLoad(t *testing.T) {
-	l := startLab(t, testenv.FleetOptions{Replicas: 3, FreshConns: true, MTLS: true})
+	l := startLab(t, testenv.FleetOptions{Replicas: 3, FreshConns: true, MTLS: true, Lifetimes: unhurried()})
 	k := &killing{lab: l, tally: newTally()}
 	if err := l.RegisterPublic(t.Context(), personalID, testenv.LoadScope, testenv.LoadAudience); err != nil {
 		t.Fatal(err)
@@ -251,7 +257,7 @@ func TestLimitUnderKills(t *testing.T) {
 	const limit = 10
 	redis := testenv.Redis(t)
 	l := startLab(t, testenv.FleetOptions{
-		Replicas: 3, FreshConns: true, RedisURL: redis.URL(), TokenLimit: limit, TokenWindow: time.Second,
+		Replicas: 3, FreshConns: true, RedisURL: redis.URL(), TokenLimit: limit, TokenWindow: time.Second, Lifetimes: unhurried(),
 	})
 	secretFile, err := l.RegisterBearer(t.Context(), "limited", testenv.LoadScope, testenv.LoadAudience)
 	if err != nil {

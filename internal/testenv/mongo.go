@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -31,6 +32,9 @@ type MongoServer struct {
 	tempDir string // removed by Stop
 }
 
+// making lets servers be made one after the other.
+var making sync.Mutex
+
 // StartMongo starts a server on addr ("127.0.0.1:0" takes any free port). Its
 // data lives in dir, which must exist, or in a directory of its own that Stop
 // removes when dir is empty. (FerretDB's in-memory mode is not used: an update
@@ -44,12 +48,14 @@ func StartMongo(addr, dir string) (_ *MongoServer, err error) {
 		m.tempDir = dir
 	}
 	at := "file:" + strings.TrimSuffix(dir, "/") + "/"
+	making.Lock() // New sets variables that all servers of a process share
 	f, err := ferretdb.New(&ferretdb.Config{
 		Listener:  ferretdb.ListenerConfig{TCP: addr},
 		Handler:   "sqlite",
 		SQLiteURL: at,
 		Logger:    slog.New(slog.NewTextHandler(io.Discard, nil)),
 	})
+	making.Unlock()
 	if err != nil {
 		return nil, fmt.Errorf("starting the embedded database: %w", err)
 	}
