@@ -14,8 +14,12 @@ func report(name, storage string, o options, all []*measurement) {
 	for _, m := range all {
 		for i, s := range m.kind.steps {
 			f := m.steps[i]
+			crypto := spread(quotients(f.crypto, f.server), same, 2)
+			if s.work == (work{}) {
+				crypto = "none"
+			}
 			fmt.Printf("%-24s %26s %26s %18s %18s %21s %8.0f\n", s.name, spread(f.server, micro, 1), spread(f.floor, micro, 1),
-				spread(quotients(f.floor, f.server), same, 2), spread(quotients(f.crypto, f.server), same, 2), spread(f.rate, same, 0), median(f.floorRate))
+				spread(quotients(f.floor, f.server), same, 2), crypto, spread(f.rate, same, 0), median(f.floorRate))
 		}
 		if m.kind.name == "token" && storage == memoryStore {
 			target(m.steps[0])

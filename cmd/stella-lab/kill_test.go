@@ -160,6 +160,17 @@ func unhurried() testenv.Lifetimes {
 	return testenv.Lifetimes{Cache: time.Minute, Skew: 5 * time.Second, Lease: time.Minute, Poll: time.Second, Token: time.Minute}
 }
 
+// explain shows what the replicas said last if the test fails.
+func (l *lab) explain(t *testing.T) {
+	t.Cleanup(func() {
+		for i := range l.Replicas {
+			if t.Failed() {
+				t.Logf("%s:\n%s", testenv.ReplicaName(i), l.Replica(i).Tail())
+			}
+		}
+	})
+}
+
 // kill9 kills a replica without notice.
 func (l *lab) kill9(i int) kill {
 	p := l.Replica(i)
@@ -182,6 +193,7 @@ func (l *lab) restart(t *testing.T, i int) {
 // lost, and the others go on.
 func TestKillUnderLoad(t *testing.T) {
 	l := startLab(t, testenv.FleetOptions{Replicas: 3, FreshConns: true, MTLS: true, Lifetimes: unhurried()})
+	l.explain(t)
 	k := &killing{lab: l, tally: newTally()}
 	if err := l.RegisterPublic(t.Context(), personalID, testenv.LoadScope, testenv.LoadAudience); err != nil {
 		t.Fatal(err)
@@ -259,6 +271,7 @@ func TestLimitUnderKills(t *testing.T) {
 	l := startLab(t, testenv.FleetOptions{
 		Replicas: 3, FreshConns: true, RedisURL: redis.URL(), TokenLimit: limit, TokenWindow: time.Second, Lifetimes: unhurried(),
 	})
+	l.explain(t)
 	secretFile, err := l.RegisterBearer(t.Context(), "limited", testenv.LoadScope, testenv.LoadAudience)
 	if err != nil {
 		t.Fatal(err)

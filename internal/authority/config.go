@@ -74,8 +74,8 @@ type Config struct {
 	// Security holds the rules for DPoP proofs and the limits.
 	Security SecurityConfig `yaml:"security"`
 	// BypassNetworks are addresses and networks (CIDR) whose callers may read
-	// the keyring without a token. Every use is logged, audited and counted.
-	// Default: none.
+	// the keyring, its history and the revocation export without a token. Every
+	// use is logged, audited and counted. Default: none.
 	BypassNetworks []Network `yaml:"bypassNetworks"`
 	// Redis is what replicas may share besides the database.
 	Redis RedisConfig `yaml:"redis"`

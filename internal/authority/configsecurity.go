@@ -35,8 +35,8 @@ type DPoPConfig struct {
 	// ProofLifetime is the age at which a proof is too old: 1 s to 5 min,
 	// default 00:00:30.
 	ProofLifetime strictyaml.Duration `yaml:"proofLifetime"`
-	// ReplayStore is where used proofs and assertions are remembered: database
-	// (default), redis, or memory, for one replica only.
+	// ReplayStore is where used proofs are remembered: database (default),
+	// redis, or memory, for one replica only.
 	ReplayStore ReplayStore `yaml:"replayStore"`
 }
 

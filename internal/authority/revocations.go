@@ -182,7 +182,7 @@ func (s *Server) revocationRoutes(mux *http.ServeMux, auth *clientauth.Authentic
 			}
 			return err
 		},
-		MaxAge: s.keys.MaxAge, Log: s.log, RequestID: httpd.RequestID,
+		Ready: s.db.Err, Keys: s.keys.Refresh, MaxAge: s.keys.MaxAge, Log: s.log, RequestID: httpd.RequestID,
 	}
 	api.Routes(mux)
 }

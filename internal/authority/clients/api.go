@@ -79,7 +79,7 @@ func (r *Register) Get(ctx context.Context, id string) (*Document, error) {
 	return &d, nil
 }
 
-// Delete removes a client. Its tokens live out their time.
+// Delete removes a client. Ending what it was given is for the caller.
 func (r *Register) Delete(ctx context.Context, id string) error {
 	defer r.forget(id)
 	return r.store.DeleteClient(ctx, id)

@@ -49,6 +49,12 @@ type API struct {
 	// Refresh revokes a refresh token and what came of it. ErrNotOurs means
 	// that it is none, or is another client's; it is left alone then.
 	Refresh func(ctx context.Context, token, clientID string) error
+	// Ready says why nothing can be decided now, so that callers need not wait
+	// for a database that is known to be down; nil: ask it.
+	Ready func() error
+	// Keys looks at the signing keys anew before an export: another replica may
+	// just have revoked one. Nil: what Options.Keys returns is current.
+	Keys func(ctx context.Context) error
 	// MaxAge is for how long caches may keep the list.
 	MaxAge    func() time.Duration
 	Log       *slog.Logger
@@ -66,7 +72,11 @@ func (a *API) Routes(mux *http.ServeMux) {
 // list hands the list out to everyone, as CRLs are: it names no secret, and
 // verifiers must not need credentials to learn what to refuse.
 func (a *API) list(w http.ResponseWriter, r *http.Request) {
-	l, err := a.Register.Current(r.Context())
+	var l *List
+	err := a.ready()
+	if err == nil {
+		l, err = a.Register.Current(r.Context())
+	}
 	if err != nil {
 		a.refuse(w, r, err)
 		return
@@ -91,7 +101,7 @@ func (a *API) export(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	e.Prop("operator", who, audit.None)
-	l, err := a.Register.Export(r.Context())
+	l, err := a.fresh(r.Context())
 	if err != nil {
 		e.Outcome(audit.Error, "the list could not be made")
 		a.refuse(w, r, err)
@@ -101,6 +111,26 @@ func (a *API) export(w http.ResponseWriter, r *http.Request) {
 	e.Prop("revocation.sequence", strconv.FormatInt(l.Bundle.Sequence, 10), audit.None)
 	w.Header().Set("Cache-Control", "no-store")
 	l.serve(w, r)
+}
+
+func (a *API) ready() error {
+	if a.Ready == nil {
+		return nil
+	}
+	return a.Ready()
+}
+
+// fresh is the list as it is now, with what other replicas have revoked.
+func (a *API) fresh(ctx context.Context) (*List, error) {
+	if err := a.ready(); err != nil {
+		return nil, err
+	}
+	if a.Keys != nil {
+		if err := a.Keys(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return a.Register.Export(ctx)
 }
 
 func (l *List) serve(w http.ResponseWriter, r *http.Request) {
