@@ -260,7 +260,7 @@ func (f *Fleet) options(b *strings.Builder, i int) {
 	}
 	fmt.Fprintf(b, "security: {rateLimiting: {token: {%s}, authorize: {enabled: false}}}\n", token)
 	if f.RedisURL != "" {
-		fmt.Fprintf(b, "redis: {url: %q}\n", f.RedisURL)
+		fmt.Fprintf(b, "redis: {url: %q, timeout: 5s}\n", f.RedisURL)
 	}
 	if f.MTLS {
 		fmt.Fprintf(b, "mtls: {listen: %s, tenants: [{tenant: %s, roots: %q}]}\n", f.mtls[i], Tenant, f.CA.CertFile)
