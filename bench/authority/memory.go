@@ -14,8 +14,8 @@ import (
 	"github.com/stella-ops/stella/internal/testenv"
 )
 
-// between is how many tokens lie between two looks.
-const between = 50_000
+// looks is how often a server is looked at, but for the first time.
+const looks = 20
 
 // issuing is a way to get tokens, and what the server must remember of it.
 type issuing struct {
@@ -55,20 +55,20 @@ func watchMemory(ctx context.Context, ca *testenv.CA, dir string, way issuing, t
 	fmt.Printf("memory of one server, store in memory, while it issues %d tokens; %s\n", tokens, way.note)
 	fmt.Printf("%9s %7s %9s %13s %13s %13s %11s\n", "tokens", "s", "tokens/s", "resident, MiB", "heap, MiB", "live, MiB", "goroutines")
 	began := time.Now()
-	var looks []look
+	var seen []look
 	for done := 0; ; {
 		k, err := srv.look(ctx)
 		if err != nil {
 			return err
 		}
 		k.tokens, k.after = done, time.Since(began)
-		looks = append(looks, k)
+		seen = append(seen, k)
 		fmt.Printf("%9d %7.0f %9.0f %13.1f %13.1f %13.1f %11.0f\n", done, k.after.Seconds(), float64(done)/k.after.Seconds(),
 			mib(k.resident), mib(k.heap), mib(k.live), k.goroutines)
 		if done >= tokens {
 			break
 		}
-		n := min(between, tokens-done)
+		n := min(max(1, tokens/looks), tokens-done)
 		if err := parallel(ctx, make([]*job, n), func(ctx context.Context, _ *job) error { return way.do(ctx, l) }); err != nil {
 			return err
 		}
@@ -79,13 +79,13 @@ func watchMemory(ctx context.Context, ca *testenv.CA, dir string, way issuing, t
 			return err
 		}
 	}
-	reportSlope(looks)
+	reportSlope(seen)
 	return nil
 }
 
-// reportSlope prints what each token of the second half left behind.
-func reportSlope(looks []look) {
-	late := looks[len(looks)/2:]
+// reportSlope prints what each token of the last quarter left behind.
+func reportSlope(all []look) {
+	late := all[len(all)*3/4:]
 	if len(late) < 3 {
 		fmt.Printf("too few looks for a slope\n\n")
 		return
@@ -96,9 +96,9 @@ func reportSlope(looks []look) {
 }
 
 // slope is the least-squares slope over the number of tokens.
-func slope(looks []look, get func(look) float64) float64 {
+func slope(all []look, get func(look) float64) float64 {
 	var n, x, y, xx, xy float64
-	for _, k := range looks {
+	for _, k := range all {
 		t, v := float64(k.tokens), get(k)
 		n, x, y, xx, xy = n+1, x+t, y+v, xx+t*t, xy+t*v
 	}

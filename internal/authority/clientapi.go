@@ -24,12 +24,10 @@ func (s *Server) clientRoutes(mux *http.ServeMux, g *guard.Guard) {
 			if err == nil {
 				status, doc, err = serve(r)
 			}
-			if r.Method != http.MethodGet {
-				ev := audit.Of(r.Context())
-				ev.Set(audit.TypeBootstrapClient)
-				ev.Prop("bootstrap.call", r.Method, audit.None)
-				problem.Audit(ev, err)
-			}
+			ev := audit.Of(r.Context())
+			ev.Set(audit.TypeBootstrapClient)
+			ev.Prop("bootstrap.call", r.Method, audit.None)
+			problem.Audit(ev, err)
 			switch {
 			case err != nil:
 				problem.Write(w, r, s.log, httpd.RequestID(r.Context()), err)
@@ -47,14 +45,19 @@ func (s *Server) clientRoutes(mux *http.ServeMux, g *guard.Guard) {
 	})
 	handle("DELETE "+pathClients+"/{id...}", func(r *http.Request) (int, any, error) {
 		id := r.PathValue("id")
-		if err := s.clients.Delete(r.Context(), id); err != nil {
-			return 0, nil, err
+		audit.Of(r.Context()).Client(id, "")
+		gone := s.clients.Delete(r.Context(), id)
+		if gone != nil && !clients.NotFound(gone) {
+			return 0, nil, gone
 		}
-		// After it: until then the client could have got another token.
+		// After it: until then the client could have got another token. Also
+		// when it is gone: a deletion before this one may have been cut short.
 		if err := s.revokeClient(r.Context(), id, reasonClientDeleted); err != nil {
 			return 0, nil, err
 		}
-		audit.Of(r.Context()).Client(id, "")
+		if gone != nil {
+			return 0, nil, gone
+		}
 		return http.StatusNoContent, nil, nil
 	})
 }

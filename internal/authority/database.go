@@ -22,6 +22,9 @@ const (
 	// sweepLate is how long after its end an identifier is kept, so that a
 	// replica whose clock is ahead forgets nothing that another still needs.
 	sweepLate = 10 * time.Minute
+	// sweepRecordsLate is the same for records, which are few: lockouts and
+	// revocations must not go because one clock is an hour fast.
+	sweepRecordsLate = 24 * time.Hour
 )
 
 // nonceSecret is the name of the shared secret of DPoP nonces.
@@ -137,7 +140,7 @@ func (s *Server) sweep(ctx context.Context) {
 			err = s.store.SweepOnce(op, now.Add(-sweepLate))
 		}
 		if err == nil {
-			err = s.store.SweepRecords(op, now.Add(-sweepLate))
+			err = s.store.SweepRecords(op, now.Add(-sweepRecordsLate))
 		}
 		if err == nil {
 			// A writer that was silent for longer than any token lives has

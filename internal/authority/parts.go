@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -177,7 +178,7 @@ func (s *Server) logIn(ctx context.Context, name, password, remote string) (*dev
 	}
 	return &device.Person{
 		Subject: p.Subject, Username: p.Name, DisplayName: p.DisplayName, Tenant: p.Tenant, Tenants: p.Tenants,
-		Scopes: p.Scopes, Roles: p.Roles,
+		Scopes: p.Scopes, Roles: p.Roles, AuthTime: p.AuthTime,
 	}, nil
 }
 
@@ -247,7 +248,10 @@ func (s *Server) openAudit() error {
 
 // bypass lets callers from configured networks read the keyring, and tells.
 func (s *Server) bypass(r *http.Request, scope string) (string, bool) {
-	remote := s.remote(r)
+	remote, proxies := s.remote(r), s.set.Load().proxies
+	if slices.ContainsFunc(proxies, func(p netip.Prefix) bool { return p.Contains(remote) }) {
+		return "", false // a proxy that does not say for whom it asks
+	}
 	for _, n := range s.set.Load().bypass {
 		if n.Contains(remote) {
 			s.metrics.bypassed()

@@ -78,6 +78,8 @@ func (s *Server) revokeSubject(ctx context.Context, subject, reason string) erro
 func (s *Server) revokeClient(ctx context.Context, id, reason string) error {
 	_, err := s.revocations.Add(ctx, revoke.Entry{Entry: revocation.Entry{
 		Category: revocation.Client, ID: id, ClientID: id, Reason: reason,
+		// Other replicas may know the client for so long yet.
+		RevokedAt: s.now().Add(s.cfg.Storage.ClientCache.Std()),
 	}})
 	return err
 }

@@ -150,7 +150,7 @@ func (s *Server) operatorRoutes(mux *http.ServeMux, g *guard.Guard) {
 	people := &users.API{Users: s.people, Guard: g.Bootstrap, Ready: s.db.Err, KnownTenant: known, Log: s.log}
 	people.Register(mux)
 	accounts := &serviceaccount.API{
-		Operator: g.Operator, Clients: s.clients, KnownTenant: known, Minter: s.minter, Outcome: s.metrics.answered,
+		Operator: g.Firsthand, Clients: s.clients, KnownTenant: known, Minter: s.minter, Outcome: s.metrics.answered,
 		Ready: s.db.Err, Now: s.now,
 	}
 	mux.HandleFunc("POST "+pathAccounts, func(w http.ResponseWriter, r *http.Request) {

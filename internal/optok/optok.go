@@ -68,6 +68,7 @@ type Principal struct {
 	Scopes         []string // scope and scp together, sorted
 	JKT            string   // RFC 7638 thumbprint of the key that the token is bound to, or empty
 	X5T            string   // RFC 8705 thumbprint of the client certificate that the token is bound to, or empty
+	Actor          string   // act.sub: who acts in the subject's name; may be empty
 	TokenID        string
 	KID            string
 	IssuedAt       time.Time

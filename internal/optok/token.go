@@ -65,6 +65,13 @@ func (v *Verifier) judge(c *jose.Claims, p *Principal, now time.Time) string {
 	if p.JKT, p.X5T, ok = binding(c); !ok {
 		return "the token is bound in a way that is not understood"
 	}
+	var act struct {
+		Subject string `json:"sub"`
+	}
+	if _, err := c.Decode("act", &act); err != nil {
+		return "act is malformed"
+	}
+	p.Actor = act.Subject
 	found, err := c.Decode("stellaops:tenant", &p.Tenant)
 	if err == nil && !found {
 		_, err = c.Decode("tid", &p.Tenant)

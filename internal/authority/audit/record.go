@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"net/http"
 	"slices"
 	"time"
 )
@@ -20,6 +21,18 @@ const (
 	RateLimited Outcome = "RateLimited" // refused: too many requests
 	Error       Outcome = "Error"       // not decided: a fault of this side
 )
+
+// OutcomeOf is the outcome of a request that was answered with an HTTP status
+// of 400 or more.
+func OutcomeOf(status int) Outcome {
+	switch {
+	case status == http.StatusTooManyRequests:
+		return RateLimited
+	case status >= http.StatusInternalServerError:
+		return Error
+	}
+	return Failure
+}
 
 func (o Outcome) valid() bool {
 	return slices.Contains([]Outcome{Success, Failure, LockedOut, RateLimited, Error}, o)

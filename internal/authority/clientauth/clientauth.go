@@ -127,10 +127,14 @@ const assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 func (a *Authenticator) Authenticate(r *http.Request, f *wire.Form) (*Identity, error) {
 	q := &query{a: a, r: r}
 	id, err := q.method(f)
-	if !q.admitted { // refused before anybody was looked for
-		if aerr := q.admit(""); aerr != nil {
-			return nil, aerr
-		}
+	// Who proves nothing counts as the address, whomever they name: else the
+	// limit would tell which names are registered.
+	who := ""
+	if err == nil {
+		who = id.Client.ID
+	}
+	if aerr := q.admit(who); aerr != nil {
+		return nil, aerr
 	}
 	if err != nil {
 		return nil, err
@@ -232,15 +236,17 @@ func (q *query) named(id string) (*Identity, error) {
 // find returns the client, nil when there is none of that id, or a Refusal,
 // and asks whether the request is admitted.
 func (q *query) find(id string) (*clients.Client, error) {
-	audit.Of(q.r.Context()).Client(id, "") // whom it claims to be, until that is proved
 	c, err := q.a.Clients.Client(q.r.Context(), id)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		return nil, q.admit("") // nobody is an answer here, and costs what somebody costs
+		// It may be a secret in the place of a name.
+		audit.Of(q.r.Context()).Prop("request.client", id, audit.Sensitive)
+		return nil, nil // nobody is an answer here, and costs what somebody costs
 	case err != nil:
 		return nil, wire.Unavailable(err)
 	}
-	return c, q.admit(c.ID)
+	audit.Of(q.r.Context()).Client(c.ID, c.Name) // whom it claims to be, until that is proved
+	return c, nil
 }
 
 func errFailed() error { return wire.Refuse(wire.InvalidClient, "client authentication failed") }

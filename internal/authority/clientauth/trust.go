@@ -156,7 +156,8 @@ func readAnchors(f TrustFiles) (*anchors, error) {
 
 func signedByOne(l *x509.RevocationList, issuers []*x509.Certificate) bool {
 	for _, c := range issuers {
-		if l.CheckSignatureFrom(c) == nil {
+		// The same bytes: that is how a list is found later.
+		if bytes.Equal(l.RawIssuer, c.RawSubject) && l.CheckSignatureFrom(c) == nil {
 			return true
 		}
 	}

@@ -109,8 +109,8 @@ func invalid(format string, args ...any) error {
 // toStore checks d and returns what is stored, without secret and times.
 // known judges tenant ids.
 func (d *Document) toStore(known func(string) bool) (*store.Client, error) {
-	if !wellFormed(d.ClientID, "._:@/-") {
-		return nil, invalid("client_id: want 1 to %d letters, digits and ._:@/-", maxToken)
+	if !wellFormed(d.ClientID, "._:@/-") || !cleanPath(d.ClientID) {
+		return nil, invalid("client_id: want 1 to %d letters, digits and ._:@/-, and no part between slashes that is empty, . or ..", maxToken)
 	}
 	if len(d.ClientName) > maxName {
 		return nil, invalid("client_name: more than %d bytes", maxName)

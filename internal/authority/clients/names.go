@@ -52,3 +52,14 @@ func wellFormed(s, punctuation string) bool {
 	}
 	return true
 }
+
+// cleanPath reports whether an id can stand in the path of a URL as it is:
+// clients and proxies remove parts like .. from paths.
+func cleanPath(id string) bool {
+	for part := range strings.SplitSeq(id, "/") {
+		if part == "" || part == "." || part == ".." {
+			return false
+		}
+	}
+	return true
+}

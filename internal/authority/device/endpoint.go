@@ -51,12 +51,10 @@ func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		ref := wire.AsRefusal(err)
 		status := wire.WriteError(w, ref)
+		event.Outcome(audit.OutcomeOf(status), ref.Code)
 		if status >= http.StatusInternalServerError {
 			e.Log.ErrorContext(r.Context(), "device authorization refused", "request_id", httpd.RequestID(r.Context()), "err", err)
-			event.Outcome(audit.Error, ref.Code)
-			return
 		}
-		event.Outcome(audit.Failure, ref.Code)
 		return
 	}
 	event.Outcome(audit.Success, "")

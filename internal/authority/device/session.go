@@ -30,6 +30,8 @@ type Person struct {
 	Tenants     []string `json:"tenants,omitempty"`
 	Scopes      []string `json:"scopes,omitempty"` // what the person may hand on
 	Roles       []string `json:"roles,omitempty"`
+	// AuthTime is when the password was taken, before it was looked at.
+	AuthTime time.Time `json:"auth_time,omitzero"`
 }
 
 // login is somebody who signed in for one code.
@@ -127,6 +129,9 @@ func (p *Page) browser(r *http.Request) (*browser, error) {
 // that nobody who knew the old one is signed in too.
 func (p *Page) renew(ctx context.Context, w http.ResponseWriter, b *browser, r *request, who *Person) error {
 	now, cookie := p.codes.Now(), newSecret()
+	if !who.AuthTime.IsZero() {
+		now = who.AuthTime
+	}
 	next := session{Was: append([]string{b.id}, b.Was...), Logins: []login{{r.id, *who, now}}}
 	for _, l := range b.Logins {
 		if l.Code != r.id && now.Before(l.At.Add(sessionLife)) {

@@ -42,7 +42,7 @@ func (p *Page) login(v *visit) {
 		p.showSignIn(v, http.StatusUnprocessableEntity, "", textCredentials)
 		return
 	}
-	record.Subject("", name, "", "")
+	record.Prop("request.username", name, audit.Sensitive) // it may be a password in the place of a name
 	who, err := p.Login(v.r.Context(), name, password, p.Remote(v.r))
 	var locked *LockedOut
 	switch {

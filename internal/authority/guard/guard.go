@@ -29,6 +29,9 @@ const BootstrapOperator = "bootstrap-key"
 // no client can be named like a caller of another kind.
 const clientOperator = "client:"
 
+// personOperator comes before the subject of a person.
+const personOperator = "person:"
+
 // bypassOperator comes before the address of a caller who needed no token.
 const bypassOperator = "bypass:"
 
@@ -61,39 +64,58 @@ func (g *Guard) Bootstrap(r *http.Request) error {
 }
 
 // Operator lets callers in who have the bootstrap key or a token with scope,
-// and returns who they are: BootstrapOperator, "client:" and the client_id, or
-// "bypass:" and the address.
-// The audit record of the request names them.
+// and returns who they are: BootstrapOperator, "client:" and the client_id,
+// "person:" and the subject before it where a person uses that client, with
+// ",for:" and the operator behind it where the token was minted for a service
+// account, or "bypass:" and the address. The audit record names them.
 func (g *Guard) Operator(r *http.Request, scope string) (who string, err error) {
+	who, _, err = g.operator(r, scope)
+	return who, err
+}
+
+// Firsthand is Operator for callers whose token was not itself minted by an
+// operator: else such tokens could be renewed without end.
+func (g *Guard) Firsthand(r *http.Request, scope string) (who string, err error) {
+	who, minted, err := g.operator(r, scope)
+	if err == nil && minted {
+		return "", problem.New(problem.Denied, "a token that was minted for a service account cannot mint another")
+	}
+	return who, err
+}
+
+func (g *Guard) operator(r *http.Request, scope string) (who string, minted bool, err error) {
 	defer func() {
 		if err == nil {
 			audit.Of(r.Context()).Prop("operator", who, audit.Personal)
 		}
 	}()
-	return g.operator(r, scope)
-}
-
-func (g *Guard) operator(r *http.Request, scope string) (string, error) {
 	if len(r.Header.Values(g.Header())) > 0 {
 		if len(r.Header.Values("Authorization")) > 0 {
-			return "", problem.New(problem.Invalid, "bootstrap key and access token together")
+			return "", false, problem.New(problem.Invalid, "bootstrap key and access token together")
 		}
-		return BootstrapOperator, g.Bootstrap(r)
+		return BootstrapOperator, false, g.Bootstrap(r)
 	}
 	if len(r.Header.Values("Authorization")) == 0 && g.Bypass != nil && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
 		// Only who sends no token at all: a bad one is never made good.
 		if address, ok := g.Bypass(r, scope); ok {
-			return bypassOperator + address, nil
+			return bypassOperator + address, false, nil
 		}
 	}
 	p, err := g.Verifier.Verify(r)
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
 	if err := p.Require(scope); err != nil {
-		return "", err
+		return "", false, err
 	}
-	return clientOperator + p.ClientID, nil
+	who = clientOperator + p.ClientID
+	if p.Subject != p.ClientID { // a person, with a program that many use
+		who = personOperator + p.Subject + "," + who
+	}
+	if p.Actor != "" {
+		who += ",for:" + p.Actor
+	}
+	return who, p.Actor != "", nil
 }
 
 // match compares hashes, so neither content nor length shows in the time.

@@ -76,11 +76,7 @@ func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		ref := wire.AsRefusal(err)
 		ev := audit.Of(r.Context())
 		ev.Set(audit.TypeIntrospect)
-		outcome := audit.Failure
-		if ref.StatusCode() >= 500 {
-			outcome = audit.Error
-		}
-		ev.Outcome(outcome, ref.Code)
+		ev.Outcome(audit.OutcomeOf(ref.StatusCode()), ref.Code)
 		wire.WriteError(w, err)
 		return
 	}
@@ -145,6 +141,9 @@ func (e *Endpoint) family(ctx context.Context, token string, c *clients.Client) 
 		return inactive, nil
 	case err != nil:
 		return nil, err
+	}
+	if spent, err := held.Spent(ctx); err != nil || spent {
+		return inactive, err
 	}
 	t := &Claims{
 		Active: true, TokenType: "refresh_token", Issuer: e.Tokens.Issuer, Subject: held.Subject, Username: held.Username,

@@ -102,7 +102,7 @@ func (a *API) Register(mux *http.ServeMux) {
 // record, and neither does a look at a vantage point, which comes every few
 // seconds.
 func record(r *http.Request, err error) {
-	if r.Method == http.MethodGet || r.Method == http.MethodPost && r.URL.Path == keyring.PathObservations && err == nil {
+	if err == nil && (r.Method == http.MethodGet || r.Method == http.MethodPost && r.URL.Path == keyring.PathObservations) {
 		return
 	}
 	ev := audit.Of(r.Context())

@@ -159,11 +159,7 @@ func Audit(ev *audit.Event, err error) {
 		return
 	}
 	code := From(err).Code
-	outcome := audit.Failure
-	if Status(code) >= http.StatusInternalServerError {
-		outcome = audit.Error
-	}
-	ev.Outcome(outcome, code)
+	ev.Outcome(audit.OutcomeOf(Status(code)), code)
 }
 
 // Write answers with err, which must not be nil. Causes are logged here and

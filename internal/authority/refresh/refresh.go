@@ -184,11 +184,24 @@ func (f *Families) Look(ctx context.Context, token string) (*Held, error) {
 	}
 	switch _, err := f.Store.Record(ctx, store.Tokens, h.id+"/"+ended); {
 	case err == nil:
+		// The call that ended it may have been cut short.
+		if err := f.end(ctx, h.id, &fam.Family); err != nil {
+			return nil, err
+		}
 		return nil, ErrInvalid
 	case !errors.Is(err, store.ErrNotFound):
 		return nil, err
 	}
 	return &Held{fam.Family, f, h}, nil
+}
+
+// Spent reports whether the token has been used already.
+func (h *Held) Spent(ctx context.Context) (bool, error) {
+	_, err := h.families.Store.Record(ctx, store.Tokens, key(h.handle.id, h.handle.number))
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 func (f *Families) family(ctx context.Context, id string) (*family, error) {
@@ -235,7 +248,10 @@ func (h *Held) Rotate(ctx context.Context, next Access) (string, error) {
 		Kind: store.Tokens, ID: key(h.handle.id, h.handle.number), Data: data, Until: h.Expires,
 	})
 	if errors.Is(err, store.ErrExists) {
-		return "", errors.Join(ErrReused, h.End(ctx))
+		if err := h.End(ctx); err != nil {
+			return "", err // not ended for sure: whoever asks must come again
+		}
+		return "", ErrReused
 	}
 	if err != nil {
 		return "", err
@@ -243,7 +259,10 @@ func (h *Held) Rotate(ctx context.Context, next Access) (string, error) {
 	// Another use of this token may have ended the family since Look.
 	switch _, err := h.families.Store.Record(ctx, store.Tokens, h.handle.id+"/"+ended); {
 	case err == nil:
-		return "", errors.Join(ErrInvalid, h.End(ctx))
+		if err := h.End(ctx); err != nil {
+			return "", err
+		}
+		return "", ErrInvalid
 	case !errors.Is(err, store.ErrNotFound):
 		return "", err
 	}

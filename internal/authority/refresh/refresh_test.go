@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -30,12 +31,14 @@ type fixture struct {
 type failing struct {
 	store.Store
 	fail, persist bool
+	skip          int // inserts that are let through first
 }
 
 var errStore = errors.New("the store is away")
 
 func (s *failing) Insert(ctx context.Context, r store.Record) error {
-	if !s.fail {
+	if !s.fail || s.skip > 0 {
+		s.skip--
 		return s.Store.Insert(ctx, r)
 	}
 	s.fail = false
@@ -52,7 +55,11 @@ func setup(t *testing.T) *fixture {
 		Ended: func(_ context.Context, _ *refresh.Family, alive []refresh.Access) error {
 			fx.mu.Lock()
 			defer fx.mu.Unlock()
-			fx.ended = append(fx.ended, alive...)
+			for _, a := range alive { // told again, it is the same
+				if !slices.Contains(fx.ended, a) {
+					fx.ended = append(fx.ended, a)
+				}
+			}
 			return nil
 		},
 	}
@@ -216,6 +223,29 @@ func TestStoreFails(t *testing.T) {
 		if want := map[bool]error{false: nil, true: refresh.ErrReused}[persist]; !errors.Is(err, want) || (err == nil) != (want == nil) {
 			t.Errorf("persist %v: again: %v", persist, err)
 		}
+	}
+}
+
+// A reuse that cannot end the family is told as unknown, and the next use of any
+// token that has ended finishes the job.
+func TestEndFails(t *testing.T) {
+	fx := setup(t)
+	token := fx.begin()
+	next := fx.mustUse(token, 1)
+	h, err := fx.f.Look(t.Context(), token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fx.store.skip, fx.store.fail = 1, true // the spend, then the end
+	if _, err := h.Rotate(t.Context(), fx.access(2)); !errors.Is(err, errStore) || errors.Is(err, refresh.ErrReused) {
+		t.Fatalf("%v", err)
+	}
+	if _, err := fx.use(token, 3); !errors.Is(err, refresh.ErrReused) {
+		t.Fatalf("again: %v", err)
+	}
+	fx.ended = nil
+	if _, err := fx.use(next, 4); !errors.Is(err, refresh.ErrInvalid) || len(fx.ended) == 0 {
+		t.Fatalf("the thief's: %v, ended %v", err, fx.ended)
 	}
 }
 

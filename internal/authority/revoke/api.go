@@ -229,6 +229,9 @@ func (a *API) doAdd(r *http.Request, e *audit.Event) (created bool, err error) {
 	e.Prop("revocation.category", string(entry.Category), audit.None)
 	e.Prop("revocation.id", entry.ID, audit.Personal)
 	e.Prop("revocation.reason", entry.Reason, audit.None)
+	if least := a.Register.longest(); entry.Category == revocation.Token && entry.Expiry.Before(least) {
+		entry.Expiry = least // the first record of a token stays, so it must not be too short
+	}
 	return a.Register.Add(r.Context(), entry)
 }
 

@@ -40,15 +40,12 @@ func (a *API) revoke(w http.ResponseWriter, r *http.Request) {
 	case errors.Is(err, ErrNotOurs):
 		e.Outcome(audit.Failure, err.Error())
 	case err != nil:
-		outcome, refusal := audit.Failure, wire.AsRefusal(err)
-		switch refusal.StatusCode() {
-		case http.StatusTooManyRequests:
-			outcome = audit.RateLimited
-		case http.StatusServiceUnavailable:
-			outcome = audit.Error
+		refusal := wire.AsRefusal(err)
+		status := refusal.StatusCode()
+		e.Outcome(audit.OutcomeOf(status), refusal.Code)
+		if status >= http.StatusInternalServerError {
 			a.Log.ErrorContext(r.Context(), "revocation refused", "request_id", a.RequestID(r.Context()), "err", err)
 		}
-		e.Outcome(outcome, refusal.Code)
 		wire.WriteError(w, err)
 		return
 	default:

@@ -33,6 +33,8 @@ const (
 	// maxList bounds an encoded list, so that it fits a document of the
 	// database in base64. It is about 30,000 entries.
 	maxList = 8 << 20
+	// maxTokens bounds how many tokens of one client are listed one by one.
+	maxTokens = 2000
 	// maxTrim bounds how many old lists one export removes.
 	maxTrim = 16
 )

@@ -121,6 +121,9 @@ func (r *Register) Add(ctx context.Context, e Entry) (created bool, err error) {
 	return created, nil
 }
 
+// longest is when any access token of now has expired.
+func (r *Register) longest() time.Time { return r.o.Now().Add(r.o.TokenLifetime + r.o.Skew) }
+
 // check completes an entry and holds it to what a list may contain.
 func (r *Register) check(e *Entry, now time.Time) error {
 	bad := func(format string, args ...any) error {
@@ -143,7 +146,7 @@ func (r *Register) check(e *Entry, now time.Time) error {
 		return bad("a name has more than %d bytes", maxID)
 	case e.Reason == "":
 		return bad("the reason is missing")
-	case e.RevokedAt.After(now.Add(r.o.Skew + time.Second)):
+	case e.RevokedAt.After(now.Add(r.o.Skew + 6*time.Second)):
 		return bad("its time is in the future")
 	case e.RevokedAt.Before(now.Add(-Longest)):
 		return bad("its time is more than %d days ago, when nothing that is valid now existed", int(Longest.Hours()/24))

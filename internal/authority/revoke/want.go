@@ -60,6 +60,24 @@ func (r *Register) want(ctx context.Context, now time.Time) (wanted, error) {
 		}
 		w[k] = want{*e, left < margin}
 	}
+	// A client that gives back more tokens than that (far above what honest
+	// ones do) must not push everybody else off the list: its tokens of before
+	// are refused together.
+	many := map[string]int{}
+	for k, v := range w {
+		if k.category == revocation.Token {
+			many[v.entry.ClientID]++
+		}
+	}
+	for k, v := range w {
+		if id := v.entry.ClientID; k.category == revocation.Token && many[id] > maxTokens {
+			delete(w, k)
+			all := wantedKey{revocation.Client, id}
+			if old, ok := w[all]; !ok || v.entry.RevokedAt.After(old.entry.RevokedAt) {
+				w[all] = want{entry: revocation.Entry{Category: revocation.Client, ID: id, ClientID: id, Reason: "too_many", RevokedAt: v.entry.RevokedAt}}
+			}
+		}
+	}
 	// Keys stay for ever: a thief can sign tokens that never expire. They are
 	// taken from the last list too: a replica that does not know yet that a
 	// key was revoked must not make a list without it.

@@ -37,7 +37,7 @@ const (
 
 // API serves POST /internal/service-accounts/tokens. All fields are required.
 type API struct {
-	// Operator returns who calls, or a refusal.
+	// Operator returns who calls, or a refusal; guard.Guard.Firsthand is one.
 	Operator    func(r *http.Request, scope string) (string, error)
 	Clients     clientauth.Clients
 	KnownTenant func(id string) bool

@@ -16,6 +16,8 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/stella-ops/stella/internal/authority/audit"
@@ -176,6 +178,12 @@ func (e *Endpoint) issue(q *request, p *plan) (*answer, error) {
 	if !q.who.Vouched(p.grant.Tenant) {
 		return nil, wire.Refuse(wire.UnauthorizedClient, "the certificate is not vouched for by this tenant")
 	}
+	if p.grant.AllTenants != "" {
+		all := slices.DeleteFunc(strings.Fields(p.grant.AllTenants), func(t string) bool { return !q.who.Vouched(t) || !q.set.KnownTenant(t) })
+		if p.grant.AllTenants = ""; len(all) > 1 {
+			p.grant.AllTenants = strings.Join(all, " ")
+		}
+	}
 	proof, err := e.bind(q, &p.grant)
 	if err != nil {
 		return nil, err
@@ -210,12 +218,10 @@ func (e *Endpoint) refuse(w http.ResponseWriter, r *http.Request, label, nonce s
 	ref := wire.AsRefusal(err)
 	e.Outcome(label, ref.Code, ref.StatusCode())
 	httpd.Annotate(r.Context(), slog.String("outcome", ref.Code), slog.Any("err", err))
-	// Waiting goes on every few seconds, and a nonce is asked for before each
-	// first request: neither decides anything.
-	if ref.Code != wire.AuthorizationPending && ref.Code != wire.UseNonce {
+	if ref.Code != wire.AuthorizationPending { // which is how waiting goes, every few seconds
 		ev := audit.Of(r.Context())
 		ev.Set(eventName(label))
-		ev.Outcome(outcomeOf(ref), ref.Code)
+		ev.Outcome(audit.OutcomeOf(ref.StatusCode()), ref.Code)
 	}
 	if ref.StatusCode() >= 500 {
 		e.Log.LogAttrs(r.Context(), slog.LevelError, "token request cannot be decided",
@@ -233,14 +239,4 @@ func eventName(label string) string {
 		return audit.TypeToken
 	}
 	return "authority." + label + ".grant"
-}
-
-func outcomeOf(r *wire.Refusal) audit.Outcome {
-	switch {
-	case r.StatusCode() >= 500:
-		return audit.Error
-	case r.StatusCode() == http.StatusTooManyRequests:
-		return audit.RateLimited
-	}
-	return audit.Failure
 }

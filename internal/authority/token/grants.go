@@ -58,6 +58,16 @@ func (e *Endpoint) device(q *request) (*plan, error) {
 	if !covers(who, a.Tenant, a.Scopes) {
 		return nil, errLess()
 	}
+	lost := func(s string) bool { return !c.HasScope(s) }
+	if !q.set.KnownTenant(a.Tenant) || !c.InTenant(a.Tenant) || !slices.Contains(c.Audiences, a.Audience) || slices.ContainsFunc(a.Scopes, lost) {
+		return nil, wire.Refuse(wire.InvalidGrant, "the client no longer has what was granted")
+	}
+	switch revoked, err := e.Revoked(q.Context(), a.Subject, c.ID, a.AuthTime); {
+	case err != nil:
+		return nil, wire.Unavailable(err)
+	case revoked:
+		return nil, wire.Refuse(wire.InvalidGrant, "what was granted has been revoked")
+	}
 	p.bound = func(jkt, _ string) error {
 		if a.JKT != "" && a.JKT != jkt {
 			return wire.Refuse(wire.InvalidGrant, "the device code is bound to another key")
@@ -108,7 +118,7 @@ func (e *Endpoint) refresh(q *request) (*plan, error) {
 	if !covers(who, held.Tenant, held.Scopes) {
 		return nil, errLess()
 	}
-	switch revoked, err := e.Revoked(q.Context(), held.Subject, c.ID, held.AuthTime); {
+	switch revoked, err := e.Revoked(q.Context(), held.Subject, c.ID, held.AuthTime.Add(-q.set.Skew)); {
 	case err != nil:
 		return nil, wire.Unavailable(err)
 	case revoked:
