@@ -131,6 +131,9 @@ func scrubJWTs(word string) string {
 }
 
 func containsScheme(text string) bool {
+	if strings.IndexByte(text, ' ') < 0 {
+		return false // every scheme is followed by a space; most values have none
+	}
 	lower := strings.ToLower(text)
 	return strings.Contains(lower, "bearer ") || strings.Contains(lower, "dpop ") || strings.Contains(lower, "basic ")
 }

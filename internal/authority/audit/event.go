@@ -88,6 +88,9 @@ func (e *Event) Prop(name, value string, class Class) {
 				return
 			}
 		}
+		if r.Properties == nil {
+			r.Properties = make([]Property, 0, 8) // about as many as a record has
+		}
 		if len(r.Properties) < MaxProperties {
 			r.Properties = append(r.Properties, Property{name, v})
 		}

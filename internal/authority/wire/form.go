@@ -18,13 +18,15 @@ const (
 // Form holds the parameters of a request. An empty parameter is the same as an
 // absent one (RFC 6749 section 3.2).
 type Form struct {
-	n     int
-	pairs [maxParameters]struct{ name, value string }
+	pairs []parameter
 }
+
+// parameter is one of them, decoded.
+type parameter struct{ name, value string }
 
 // Get returns a parameter, or "".
 func (f *Form) Get(name string) string {
-	for i := range f.pairs[:f.n] {
+	for i := range f.pairs {
 		if f.pairs[i].name == name {
 			return f.pairs[i].value
 		}
@@ -79,7 +81,7 @@ func isForm(ct string) bool {
 // ParseForm parses a body. No parameter may occur twice, known or not. Errors
 // are Refusals.
 func ParseForm(body string) (*Form, error) {
-	f := &Form{}
+	f := &Form{pairs: make([]parameter, 0, 8)}
 	for body != "" {
 		var pair string
 		pair, body, _ = strings.Cut(body, "&")
@@ -95,16 +97,15 @@ func ParseForm(body string) (*Form, error) {
 		if err != nil {
 			return nil, err
 		}
-		for i := range f.pairs[:f.n] {
+		for i := range f.pairs {
 			if f.pairs[i].name == name {
 				return nil, Refuse(InvalidRequest, "a parameter occurs twice")
 			}
 		}
-		if f.n == maxParameters {
+		if len(f.pairs) == maxParameters {
 			return nil, Refuse(InvalidRequest, "too many parameters")
 		}
-		f.pairs[f.n].name, f.pairs[f.n].value = name, value
-		f.n++
+		f.pairs = append(f.pairs, parameter{name, value})
 	}
 	return f, nil
 }
