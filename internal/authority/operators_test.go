@@ -1,7 +1,6 @@
 package authority_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -9,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/stella-ops/stella/internal/authority"
@@ -156,30 +154,12 @@ func TestRevocationByOperators(t *testing.T) {
 	}
 }
 
-// logged collects log lines.
-type logged struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *logged) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *logged) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
-
 // Callers from a bypass network may read the keyring without a token, and no
 // more; it is told each time. A bad token is never made good (B08).
 func TestBypassNetworks(t *testing.T) {
 	s := newSite(t)
 	for network, want := range map[string]int{"127.0.0.0/8": 200, "10.0.0.0/8": 401} {
-		log := &logged{}
+		log := &syncBuffer{}
 		r := s.start("a", s.config("a", "https://127.0.0.1:0", memory, "", "bypassNetworks: ["+network+"]\n"),
 			authority.Deps{Store: mem.New(0), Log: slog.New(slog.NewTextHandler(log, nil))})
 		if got := r.do("GET", keyring.PathKeyring, nil, nil).status; got != want {

@@ -145,22 +145,32 @@ func (d *Document) toStore(known func(string) bool) (*store.Client, error) {
 	if len(c.Audiences) == 0 {
 		return nil, invalid("audiences: at least one is needed")
 	}
-	tenants := d.Tenants
-	if d.Tenant != "" {
-		tenants = append([]string{d.Tenant}, tenants...)
-	}
-	if c.Tenants, err = list("tenants", tenants, ValidTenant); err != nil {
+	if c.Tenants, err = AssignedTenants(d.Tenant, d.Tenants, known); err != nil {
 		return nil, err
 	}
-	if len(c.Tenants) == 0 {
-		return nil, invalid("tenant: a client needs a tenant or a list of tenants")
+	return c, nil
+}
+
+// AssignedTenants checks the tenants of a client or a person: the default one,
+// which may be empty, and the others; at least one in all, each of which known
+// must know. It returns them sorted, the default among them.
+func AssignedTenants(usual string, others []string, known func(string) bool) ([]string, error) {
+	if usual != "" {
+		others = append([]string{usual}, others...)
 	}
-	for _, t := range c.Tenants {
+	tenants, err := list("tenants", others, ValidTenant)
+	if err != nil {
+		return nil, err
+	}
+	if len(tenants) == 0 {
+		return nil, invalid("tenant: a tenant or a list of tenants is needed")
+	}
+	for _, t := range tenants {
 		if !known(t) {
 			return nil, invalid("tenants: %q is not a tenant of this Authority", t)
 		}
 	}
-	return c, nil
+	return tenants, nil
 }
 
 func (d *Document) method(c *store.Client) error {

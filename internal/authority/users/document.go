@@ -104,20 +104,8 @@ func (d *Document) toStore(known func(string) bool) (*store.User, error) {
 	if u.Roles, err = list("roles", d.Roles, clients.ValidScope); err != nil {
 		return nil, err
 	}
-	tenants := d.Tenants
-	if d.Tenant != "" {
-		tenants = append([]string{d.Tenant}, tenants...)
-	}
-	if u.Tenants, err = list("tenants", tenants, clients.ValidTenant); err != nil {
+	if u.Tenants, err = clients.AssignedTenants(d.Tenant, d.Tenants, known); err != nil {
 		return nil, err
-	}
-	if len(u.Tenants) == 0 {
-		return nil, invalid("tenant: a user needs a tenant or a list of tenants")
-	}
-	for _, t := range u.Tenants {
-		if !known(t) {
-			return nil, invalid("tenants: %q is not a tenant of this Authority", t)
-		}
 	}
 	return u, nil
 }

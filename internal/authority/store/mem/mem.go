@@ -22,11 +22,11 @@ type Store struct {
 	// Now is the clock that makes room in a full store; set before first use.
 	Now func() time.Time
 
-	once onceSet
+	once    onceSet
+	clients table[store.Client]
+	users   table[store.User]
 
 	mu       sync.RWMutex
-	clients  map[string]*store.Client
-	users    map[string]*store.User
 	records  map[store.Kind]map[string]store.Record
 	secrets  map[string][]byte
 	counts   map[countKey]int64
@@ -47,8 +47,8 @@ func New(capacity int) *Store {
 	}
 	s := &Store{
 		Now:      time.Now,
-		clients:  map[string]*store.Client{},
-		users:    map[string]*store.User{},
+		clients:  newTable(cloneClient),
+		users:    newTable(cloneUser),
 		records:  map[store.Kind]map[string]store.Record{},
 		secrets:  map[string][]byte{},
 		counts:   map[countKey]int64{},
@@ -66,58 +66,6 @@ func (s *Store) Ping(ctx context.Context) error { return ctx.Err() }
 
 // Close implements store.Store.
 func (s *Store) Close(context.Context) error { return nil }
-
-// Client implements store.Clients.
-func (s *Store) Client(_ context.Context, id string) (*store.Client, error) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	c, ok := s.clients[id]
-	if !ok {
-		return nil, store.ErrNotFound
-	}
-	return cloneClient(c), nil
-}
-
-// CreateClient implements store.Clients.
-func (s *Store) CreateClient(_ context.Context, c *store.Client) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, ok := s.clients[c.ID]; ok {
-		return store.ErrExists
-	}
-	s.clients[c.ID] = cloneClient(c)
-	return nil
-}
-
-// ReplaceClient implements store.Clients.
-func (s *Store) ReplaceClient(_ context.Context, c *store.Client) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, ok := s.clients[c.ID]; !ok {
-		return store.ErrNotFound
-	}
-	s.clients[c.ID] = cloneClient(c)
-	return nil
-}
-
-// DeleteClient implements store.Clients.
-func (s *Store) DeleteClient(_ context.Context, id string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, ok := s.clients[id]; !ok {
-		return store.ErrNotFound
-	}
-	delete(s.clients, id)
-	return nil
-}
-
-func cloneClient(c *store.Client) *store.Client {
-	d := *c
-	d.SecretHash, d.JWKS = bytes.Clone(c.SecretHash), bytes.Clone(c.JWKS)
-	d.Scopes, d.Audiences, d.Tenants = slices.Clone(c.Scopes), slices.Clone(c.Audiences), slices.Clone(c.Tenants)
-	d.Grants, d.Introspects = slices.Clone(c.Grants), slices.Clone(c.Introspects)
-	return &d
-}
 
 // Once implements store.Once.
 func (s *Store) Once(ctx context.Context, kind, id string, until time.Time) (bool, error) {
