@@ -1,28 +1,17 @@
 package authority
 
 import (
-	"context"
-	"errors"
 	"log/slog"
-	"net/http"
-	"net/netip"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/stella-ops/stella/internal/authority/audit"
 	"github.com/stella-ops/stella/internal/authority/clientauth"
-	"github.com/stella-ops/stella/internal/authority/device"
 	"github.com/stella-ops/stella/internal/authority/guard"
-	"github.com/stella-ops/stella/internal/authority/limit"
 	"github.com/stella-ops/stella/internal/authority/mint"
 	"github.com/stella-ops/stella/internal/authority/store/mem"
 	"github.com/stella-ops/stella/internal/authority/store/redisstore"
 	"github.com/stella-ops/stella/internal/authority/token"
-	"github.com/stella-ops/stella/internal/authority/users"
-	"github.com/stella-ops/stella/internal/authority/wire"
 	"github.com/stella-ops/stella/internal/fault"
-	"github.com/stella-ops/stella/internal/httpd"
 )
 
 // openParts opens what is configured beside keys and store.
@@ -73,154 +62,6 @@ func (s *Server) openRedis(sec *secrets) error {
 	return nil
 }
 
-// newLimiter makes the limits of 1.7 of the platform's contracts, shared by all
-// replicas where there is a Redis.
-func (s *Server) newLimiter() {
-	o := limit.Options{
-		Rules: func() limit.Rules { return s.set.Load().rates }, Now: s.now, Log: s.log,
-		Rejected: func(_ context.Context, e limit.Endpoint) { s.metrics.rejected("authority-" + string(e)) },
-	}
-	if s.redis != nil {
-		o.Shared, o.Timeout = s.redis, s.cfg.Redis.Timeout.Std()
-		o.SharedUp = s.metrics.redisUp
-		s.metrics.redisUp(true)
-	}
-	s.limiter = limit.New(o)
-}
-
-// remote is where a request comes from.
-func (s *Server) remote(r *http.Request) netip.Addr {
-	return httpd.RemoteAddr(r, s.set.Load().proxies)
-}
-
-func (s *Server) remoteText(r *http.Request) string { return s.remote(r).String() }
-
-// admit holds the callers of an OAuth endpoint to the limits.
-func (s *Server) admit(r *http.Request, clientID string) error {
-	e := limit.Token
-	if strings.HasPrefix(r.URL.Path, pathDevice) {
-		e = limit.Authorize
-	}
-	return s.limiter.Admit(r, e, s.remote(r), clientID)
-}
-
-// internalLimit holds the callers of the operators' API to the limits.
-func (s *Server) internalLimit(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasPrefix(r.URL.Path, "/internal/") && !s.limiter.Allow(w, r, limit.Internal, s.remote(r), "") {
-			ev := audit.Of(r.Context())
-			ev.Set(audit.TypeInternal)
-			ev.Outcome(audit.RateLimited, wire.RateLimited)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
-// newDirectory makes the directory of people, by the standard plug-in.
-func (s *Server) newDirectory() {
-	s.people = users.New(users.Options{
-		Store:  s.store,
-		Policy: func() users.Policy { return s.set.Load().cfg.standard.Policy() },
-		OnRevoke: func(ctx context.Context, subject, reason string) error {
-			return s.revokeSubject(ctx, subject, reason)
-		},
-		Observe: func(o users.Outcome) {
-			switch o {
-			case users.Refused:
-				s.metrics.loginFailed()
-			case users.Locked:
-				s.metrics.lockedOut()
-			}
-		},
-		Now: s.now, Log: s.log,
-	})
-}
-
-// firstUser makes the bootstrap user of the manifest, where there is none of
-// that name.
-func (s *Server) firstUser(ctx context.Context) error {
-	doc, err := s.firstDocument(s.cfg)
-	if err != nil || doc == nil {
-		return err
-	}
-	made, err := s.people.Ensure(ctx, doc, s.set.Load().token.KnownTenant)
-	if made {
-		s.log.InfoContext(ctx, "made the bootstrap user of the standard plug-in")
-	}
-	return err
-}
-
-// firstDocument reads and checks the bootstrap user of a configuration; nil
-// when there is none.
-func (s *Server) firstDocument(cfg *Config) (*users.Document, error) {
-	doc, err := cfg.standard.First()
-	if err != nil || doc == nil {
-		return nil, err
-	}
-	if err := doc.Check(cfg.standard.Policy().Password, s.set.Load().token.KnownTenant); err != nil {
-		return nil, fault.Errorf(fault.Config, "%s: bootstrapUser: %w", cfg.standard.Path, err)
-	}
-	return doc, nil
-}
-
-// logIn checks a name and a password for the device page.
-func (s *Server) logIn(ctx context.Context, name, password, remote string) (*device.Person, error) {
-	p, err := s.people.Authenticate(ctx, name, password, remote)
-	var locked *users.LockedOut
-	switch {
-	case errors.As(err, &locked):
-		return nil, &device.LockedOut{RetryAfter: locked.RetryAfter}
-	case errors.Is(err, users.ErrCredentials):
-		return nil, device.ErrCredentials
-	case err != nil:
-		return nil, err
-	}
-	return &device.Person{
-		Subject: p.Subject, Username: p.Name, DisplayName: p.DisplayName, Tenant: p.Tenant, Tenants: p.Tenants,
-		Scopes: p.Scopes, Roles: p.Roles, AuthTime: p.AuthTime,
-	}, nil
-}
-
-// devicePage makes the page on which people approve a login.
-func (s *Server) devicePage() (*device.Page, error) {
-	return device.NewPage(device.PageDeps{
-		Codes: s.codes, Issuer: s.issuer, Login: s.logIn, Ready: s.db.Err, Remote: s.remoteText, Log: s.log,
-		Take: func(r *http.Request) (time.Duration, error) {
-			err := s.limiter.Admit(r, limit.Authorize, s.remote(r), "")
-			if ref := wire.AsRefusal(err); err != nil && ref.Code == wire.RateLimited {
-				return max(ref.RetryAfter, time.Second), nil
-			}
-			return 0, err
-		},
-	})
-}
-
-// chooseForDevice applies the rules of the token endpoint to what a device
-// asks a person for.
-func (s *Server) chooseForDevice(who *clientauth.Identity, f *wire.Form) (*device.Choice, error) {
-	c, known := who.Client, s.set.Load().token.KnownTenant
-	audience, err := token.ChooseAudience(c, f.Get("audience"), f.Get("resource"))
-	if err != nil {
-		return nil, err
-	}
-	scopes, _, err := token.ChooseScopes(c, f.Get("scope"))
-	if err != nil {
-		return nil, err
-	}
-	asked := f.Get("tenant")
-	choice := &device.Choice{Scopes: scopes, Audience: audience}
-	for _, t := range c.Tenants {
-		if known(t) && who.Vouched(t) && (asked == "" || t == asked) {
-			choice.Tenants = append(choice.Tenants, t)
-		}
-	}
-	if len(choice.Tenants) == 0 {
-		return nil, wire.Refuse(wire.InvalidRequest, "the tenant is not assigned to the client")
-	}
-	return choice, nil
-}
-
 // newMinter makes what signs tokens. The self-test's tokens are not counted:
 // they never leave.
 func (s *Server) newMinter(count func(mint.Issued)) *mint.Minter {
@@ -244,26 +85,6 @@ func (s *Server) openAudit() error {
 		s.sinks = append(s.sinks, f)
 	}
 	return nil
-}
-
-// bypass lets callers from configured networks read the keyring, and tells.
-func (s *Server) bypass(r *http.Request, scope string) (string, bool) {
-	remote, proxies := s.remote(r), s.set.Load().proxies
-	if slices.ContainsFunc(proxies, func(p netip.Prefix) bool { return p.Contains(remote) }) {
-		return "", false // a proxy that does not say for whom it asks
-	}
-	for _, n := range s.set.Load().bypass {
-		if n.Contains(remote) {
-			s.metrics.bypassed()
-			s.log.WarnContext(r.Context(), audit.TemplateBypass, "RemoteIp", remote.String(), "RequiredScopes", scope)
-			ev := audit.Of(r.Context())
-			ev.Set(audit.TypeBypass)
-			ev.Outcome(audit.Success, "")
-			ev.Prop("required_scopes", scope, audit.None)
-			return remote.String(), true
-		}
-	}
-	return "", false
 }
 
 // newGuard makes what decides who may call the operators' API of a listener.
