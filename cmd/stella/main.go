@@ -4,6 +4,8 @@ package main
 
 import (
 	"context"
+	"io"
+	"log"
 	"os"
 
 	"github.com/stella-ops/stella/internal/cli"
@@ -13,6 +15,7 @@ import (
 func main() { os.Exit(run()) }
 
 func run() int {
+	log.SetOutput(io.Discard) // net/http tells there what a server sends unasked
 	ctx, stop := signals.Context(context.Background())
 	defer stop()
 	return cli.Run(ctx, os.Args[1:], cli.NewApp(os.Environ(), os.Getenv))

@@ -76,12 +76,3 @@ func (s *Server) bypass(r *http.Request, scope string) (string, bool) {
 	}
 	return "", false
 }
-
-// admit holds the callers of an OAuth endpoint to the limits.
-func (s *Server) admit(r *http.Request, clientID string) error {
-	e := limit.Token
-	if strings.HasPrefix(r.URL.Path, pathDevice) {
-		e = limit.Authorize
-	}
-	return s.limiter.Admit(r, e, s.remote(r), clientID)
-}

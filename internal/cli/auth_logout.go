@@ -56,18 +56,23 @@ func runAuthLogout(ctx context.Context, app *App) error {
 	r := logoutResult{Issuer: s.client.Issuer(), Tokens: []logoutToken{}}
 	var failed error
 	for _, t := range list {
-		if t.Token != nil {
-			view := logoutToken{tokenView: viewToken(t.Token, app.Now())}
-			view.Revocation, err = s.revoke(ctx, t.Token)
-			if err != nil {
-				failed, view.Problem = err, err.Error()
+		err := s.client.Locked(ctx, t, func(now *oauth.Token) error {
+			if now != nil { // maybe refreshed since it was listed
+				view := logoutToken{tokenView: viewToken(now, app.Now())}
+				if view.Revocation, err = s.revoke(ctx, now); err != nil {
+					failed, view.Problem = err, err.Error()
+				}
+				r.Tokens = append(r.Tokens, view)
 			}
-			r.Tokens = append(r.Tokens, view)
-		}
-		if err := s.client.Forget(t); err != nil {
+			return s.client.Forget(t)
+		})
+		if err != nil {
 			return err
 		}
 		r.Removed++
+	}
+	if err := s.client.Sweep(); err != nil {
+		return err
 	}
 	s.close()
 	if err := app.Streams.Render(SchemaAuthLogout, r, r.text); err != nil {

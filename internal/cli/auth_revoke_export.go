@@ -190,8 +190,14 @@ func writeBundle(ctx context.Context, opts authRevokeExportOptions, doc *revocat
 			filepath.Join(opts.out, revocation.FileBundle), have.Sequence, v.Bundle.Sequence).
 			Hint("was the Authority's database restored from an old backup? if that is meant, write to another directory")
 	}
+	if err := replaceable(opts.out, old, v); err != nil {
+		return nil, false, err
+	}
 	if opts.dryRun {
 		return names, false, nil
+	}
+	if err := d.Sweep(time.Hour); err != nil { // what a writer that was killed left
+		return nil, false, fmt.Errorf("writing the list: %w", err)
 	}
 	for _, f := range files {
 		if have, err := d.Read(f.name, revocation.MaxBytes); err == nil && bytes.Equal(have, f.data) {
@@ -219,6 +225,27 @@ func writeBundle(ctx context.Context, opts authRevokeExportOptions, doc *revocat
 func older(b, have *revocation.Bundle) bool {
 	restarted := b.BundleID != "" && have.BundleID != "" && b.BundleID != have.BundleID && b.IssuedAt.After(have.IssuedAt)
 	return b.Sequence < have.Sequence && !restarted
+}
+
+// replaceable refuses to write over what is not an older list of the same
+// issuer: somebody's own file, another Authority's list, or another list of the
+// same sequence, of which one must be forged.
+func replaceable(out string, old []byte, v *revocation.Verified) error {
+	if len(old) == 0 {
+		return nil
+	}
+	where := filepath.Join(out, revocation.FileBundle)
+	have, err := revocation.Parse(old)
+	switch {
+	case err != nil:
+		return fault.Errorf(fault.Input, "%q is there and is no revocation list", where).Hint("write to another directory, or move the file away")
+	case have.Issuer != v.Bundle.Issuer:
+		return fault.Errorf(fault.Input, "%q is the list of %s, not of %s", where, have.Issuer, v.Bundle.Issuer).Hint("write to another directory")
+	case have.Sequence == v.Bundle.Sequence && have.BundleID == v.Bundle.BundleID && !bytes.Equal(old, v.Bytes):
+		return fault.Errorf(fault.Trust, "%w: %q has sequence %d with other content", revocation.ErrFork, where, have.Sequence).
+			Hint("one of the two is forged: keep the file, and find out which")
+	}
+	return nil
 }
 
 // openOut opens the directory; without create a missing one is nil.

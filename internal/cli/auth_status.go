@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"time"
 
@@ -123,7 +122,11 @@ func (r *statusResult) text(p *ui.Page) {
 			state = ui.T(ui.Bad, "expired")
 		}
 		if t.Username != "" {
-			notes[i] = append(notes[i], fmt.Sprintf("user %s, logged in at %s", t.Username, t.AuthTime.Format(time.RFC3339)))
+			note := "user " + t.Username
+			if !t.AuthTime.IsZero() {
+				note += ", logged in at " + t.AuthTime.Format(time.RFC3339)
+			}
+			notes[i] = append(notes[i], note)
 		}
 		if t.Refreshable {
 			notes[i] = append(notes[i], "refreshed "+t.refreshText())

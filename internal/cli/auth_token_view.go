@@ -99,7 +99,7 @@ func (v *personView) read(c *jose.Claims) error {
 	}
 	var at int64
 	ok, err := c.Decode("auth_time", &at)
-	if err != nil || at < 0 || at > 1<<40 {
+	if err != nil || at < 0 || at >= 7258118400 {
 		return fault.Errorf(fault.Trust, "claim %q of the token is no time", "auth_time")
 	}
 	if ok {

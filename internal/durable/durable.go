@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 // Step names one system call of a write, in the order in which they happen.
@@ -52,6 +53,9 @@ const tempPrefix = ".tmp-"
 // Open opens an existing directory. A missing one is an error: creating state
 // is a separate, explicit act.
 func Open(path string) (*Dir, error) {
+	if info, err := os.Stat(path); err == nil && !info.IsDir() { // of a FIFO the open would wait
+		return nil, fmt.Errorf("opening directory %q: %w", path, syscall.ENOTDIR)
+	}
 	root, err := os.OpenRoot(path)
 	if err != nil {
 		return nil, fmt.Errorf("opening directory %q: %w", path, err)
@@ -190,11 +194,14 @@ func (d *Dir) Remove(name string) error {
 
 // Read returns the file's bytes; a file larger than limit bytes is an error.
 func (d *Dir) Read(name string, limit int64) ([]byte, error) {
-	f, err := d.root.Open(name)
+	f, err := d.root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0) // of a FIFO it would wait
 	if err != nil {
 		return nil, fmt.Errorf("reading %q in %q: %w", name, d.Path(), err)
 	}
 	defer f.Close()
+	if info, err := f.Stat(); err == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("reading %q in %q: not a regular file", name, d.Path())
+	}
 	data, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err != nil {
 		return nil, fmt.Errorf("reading %q in %q: %w", name, d.Path(), err)

@@ -59,6 +59,11 @@ func (c *Client) ask(ctx context.Context, form url.Values, key *ecdsa.PrivateKey
 
 // askOnce is one attempt of ask.
 func (c *Client) askOnce(ctx context.Context, where string, form url.Values, key *ecdsa.PrivateKey, what string) (*Token, error) {
+	if form.Get("grant_type") == grantRefresh {
+		// Once it is sent the refresh token may be used up: only its answer has
+		// the next one. AttemptTimeout still bounds this.
+		ctx = context.WithoutCancel(ctx)
+	}
 	sent := c.cfg.Now()
 	r, err := c.postWithNonce(ctx, where, form, key)
 	if err != nil {

@@ -1,13 +1,17 @@
 package oauth
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/stella-ops/stella/internal/fault"
+	"github.com/stella-ops/stella/internal/lock"
 )
 
 // Cached tokens are listed across scopes, audiences and tenants, for one
@@ -76,7 +80,44 @@ func (c *Client) List() ([]CachedToken, error) {
 	return list, nil
 }
 
-// Forget removes one cached token and the lock beside it.
+// Sweep removes what crashed writers left in the cache directory: it may hold
+// tokens. A live writer needs far less than a minute.
+func (c *Client) Sweep() error {
+	if c.cfg.CacheDir == "" {
+		return nil
+	}
+	d, err := openCache(c.cfg.CacheDir, false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sweep(time.Minute)
+}
+
+// Locked calls do with the entry of t as it is now (nil: gone), while no other
+// process refreshes it.
+func (c *Client) Locked(ctx context.Context, t CachedToken, do func(*Token) error) error {
+	d, err := openCache(c.cfg.CacheDir, false)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	held, err := lock.Acquire(ctx, filepath.Join(d.Path(), strings.TrimSuffix(t.File, tokenSuffix)+".lock"), "stella, logging out", c.cfg.LockWait)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = held.Release() }()
+	_, now, _, err := readRecord(d, t.File)
+	if err != nil {
+		return err
+	}
+	return do(now)
+}
+
+// Forget removes one cached token.
 func (c *Client) Forget(t CachedToken) error {
 	d, err := openCache(c.cfg.CacheDir, false)
 	if err != nil {

@@ -106,6 +106,9 @@ func parseTokenResponse(data []byte) (*tokenResponse, error) {
 
 // lifeOf cuts a number of seconds to at most longest.
 func lifeOf(seconds float64, longest time.Duration) time.Duration {
+	if seconds < 0 {
+		return 0
+	}
 	if seconds < longest.Seconds() {
 		return time.Duration(seconds) * time.Second
 	}

@@ -155,6 +155,13 @@ func (c *Client) refresh(ctx context.Context, unwanted *Token) (*Token, error) {
 			fresh = stored
 			return nil
 		}
+		if stored != nil && !stored.RefreshToken.Empty() {
+			// What cannot be stored must not be asked for: the answer uses up
+			// the refresh token.
+			if err := c.saveToken(d, stored); err != nil {
+				return err
+			}
+		}
 		fresh, err = c.renew(ctx, stored, c.keeper(d))
 		return err
 	})

@@ -23,8 +23,9 @@ type Set struct {
 	skew   time.Duration
 	state  *State // nil: kept in memory only
 
-	mu  sync.Mutex // one Apply at a time
-	cur atomic.Pointer[index]
+	mu      sync.Mutex // one Apply at a time; guards unsaved
+	unsaved bool
+	cur     atomic.Pointer[index]
 }
 
 // Options of a Set.
@@ -59,7 +60,7 @@ func NewSet(o Options) (*Set, error) {
 // Apply takes a verified bundle in and reports whether that changed anything.
 // It is in effect when Apply returns, and with a State it is durable when the
 // error is nil. Refused, with the kind Trust, and without effect: another
-// issuer (ErrIssuer); before validFrom or from expiresAt on (ErrTime); a lower
+// issuer (ErrIssuer); before validFrom or from expiresAt on (ErrTime); signed by a key that the last one revokes (ErrKey); a lower
 // sequence, unless bundleId differs and issuedAt is newer (ErrOlder); the same
 // sequence with other content (ErrFork).
 func (s *Set) Apply(v *Verified) (changed bool, err error) {
@@ -77,8 +78,10 @@ func (s *Set) Apply(v *Verified) (changed bool, err error) {
 	if cur := s.cur.Load(); cur != nil {
 		old := cur.from.Bundle
 		switch {
+		case cur.revokesKey(v.KID):
+			return false, refuse(ErrKey, "the list that was accepted before revokes the key %q that signed it", v.KID)
 		case b.Sequence == old.Sequence && v.Digest == cur.from.Digest:
-			return false, nil
+			return false, s.keep(cur.from)
 		case b.Sequence == old.Sequence:
 			return false, refuse(ErrFork, "sequence %d is %s here and %s there", b.Sequence, cur.from.Digest, v.Digest)
 		case b.Sequence < old.Sequence && !restarted(old, b):
@@ -88,10 +91,19 @@ func (s *Set) Apply(v *Verified) (changed bool, err error) {
 	// First in effect, then durable: what is revoked is refused even by a
 	// verifier with a broken disk.
 	s.cur.Store(newIndex(v))
-	if s.state != nil {
-		return true, s.state.save(v)
+	s.unsaved = true
+	return true, s.keep(v)
+}
+
+// keep makes v durable, unless it is; the next Apply of the same list tries
+// again after a failure.
+func (s *Set) keep(v *Verified) error {
+	if s.state == nil || !s.unsaved {
+		return nil
 	}
-	return true, nil
+	err := s.state.save(v)
+	s.unsaved = err != nil
+	return err
 }
 
 // restarted reports whether b begins a new count, such as after the issuer's
@@ -150,6 +162,8 @@ func newIndex(v *Verified) *index {
 	}
 	return x
 }
+
+func (x *index) revokesKey(kid string) bool { _, ok := x.keys[kid]; return ok }
 
 func (x *index) extend(c Category, name string, e Entry) {
 	if at := Cutoff(e.RevokedAt); at >= x.upTo[c][name].unix {

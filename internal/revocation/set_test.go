@@ -145,12 +145,17 @@ func TestIssuerAndTime(t *testing.T) {
 func TestState(t *testing.T) {
 	dir := t.TempDir()
 	signer := newSigner(t, "k1")
+	var st *revocation.State
 	open := func(issuer string) (*revocation.Set, error) {
-		st, err := revocation.OpenState(dir)
-		if err != nil {
+		if st != nil { // the process of before has ended
+			if err := st.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var err error
+		if st, err = revocation.OpenState(dir); err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { _ = st.Close() })
 		return revocation.NewSet(revocation.Options{Issuer: issuer, State: st, Now: func() time.Time { return at(30) }})
 	}
 	s, err := open(issuer)
@@ -208,15 +213,43 @@ func TestStateFails(t *testing.T) {
 	}
 	defer st.Close()
 	s := newSet(t, revocation.Options{State: st})
-	if err := os.Remove(dir); err != nil {
+	// Nobody can write a file over a directory.
+	if err := os.Mkdir(filepath.Join(dir, "revocation-state.json"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Apply(sign(t, newSigner(t, "k1"), bundle(1, token("j")))); err == nil {
-		t.Error("kept in a directory that is gone")
+	list := sign(t, newSigner(t, "k1"), bundle(1, token("j")))
+	if _, err := s.Apply(list); err == nil {
+		t.Error("kept where nothing can be kept")
 	}
 	if _, revoked := s.Revoked(revocation.Claims{TokenID: "j"}); !revoked {
 		t.Error("not in effect")
 	}
+	if _, err := s.Apply(list); err == nil {
+		t.Error("the same list again: called kept, and is not")
+	}
+	if err := os.Remove(filepath.Join(dir, "revocation-state.json")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Apply(list); err != nil {
+		t.Errorf("the same list, when it can be kept: %v", err)
+	}
+	if info, err := os.Stat(filepath.Join(dir, "revocation-state.json")); err != nil || !info.Mode().IsRegular() {
+		t.Errorf("not kept: %v", err)
+	}
+}
+
+// A key that an accepted list revokes cannot sign a list that takes that back,
+// though a verifier may still hold the key.
+func TestRevokedKeyCannotComeBack(t *testing.T) {
+	s := newSet(t, revocation.Options{})
+	apply(t, s, sign(t, newSigner(t, "k2"), bundle(10, key("k1"), token("j"))))
+	if _, err := s.Apply(sign(t, newSigner(t, "k1"), bundle(11))); !errors.Is(err, revocation.ErrKey) || fault.KindOf(err) != fault.Trust {
+		t.Errorf("signed by the revoked key: %v", err)
+	}
+	if _, revoked := s.Revoked(revocation.Claims{TokenID: "j"}); !revoked {
+		t.Error("the revocation is gone")
+	}
+	apply(t, s, sign(t, newSigner(t, "k3"), bundle(11, key("k1")))) // control: another key
 }
 
 // Whatever the order in which bundles arrive, the newest stays.

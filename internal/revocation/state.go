@@ -1,14 +1,18 @@
 package revocation
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
+	"time"
 
 	"encoding/json"
 
 	"github.com/stella-ops/stella/internal/durable"
 	"github.com/stella-ops/stella/internal/jose"
+	"github.com/stella-ops/stella/internal/lock"
 )
 
 // StateSchema names the format of a state file.
@@ -19,7 +23,13 @@ const stateFile = "revocation-state.json"
 // State keeps the last accepted bundle in a directory, so that a verifier that
 // was restarted goes on refusing and cannot be talked back to an older bundle.
 // Whoever can write to the directory can undo that; its mode should be 0700.
-type State struct{ dir *durable.Dir }
+type State struct {
+	dir  *durable.Dir
+	held *lock.Lock
+}
+
+// stateWait is how long OpenState waits for another process.
+const stateWait = 10 * time.Second
 
 // stateDoc is what the file holds. The bundle was verified before it was
 // written; the digest finds damage, not malice.
@@ -31,17 +41,24 @@ type stateDoc struct {
 	Provider string `json:"provider"`
 }
 
-// OpenState opens an existing directory.
+// OpenState opens an existing directory, for one process at a time: of two that
+// read the same state the slower one would take the faster one's bundle back.
+// It waits ten seconds for another; then the error is of kind Locked.
 func OpenState(path string) (*State, error) {
 	dir, err := durable.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("state of revocations: %w", err)
 	}
-	return &State{dir}, nil
+	held, err := lock.Acquire(context.Background(), filepath.Join(path, "revocation-state.lock"), "stella, taking a list in", stateWait)
+	if err != nil {
+		_ = dir.Close()
+		return nil, fmt.Errorf("state of revocations: %w", err)
+	}
+	return &State{dir, held}, nil
 }
 
-// Close releases the directory.
-func (s *State) Close() error { return s.dir.Close() }
+// Close lets the directory go.
+func (s *State) Close() error { return errors.Join(s.held.Release(), s.dir.Close()) }
 
 // load returns what was accepted last, or nil.
 func (s *State) load() (*Verified, error) {

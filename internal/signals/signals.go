@@ -23,6 +23,9 @@ import (
 func Context(parent context.Context) (context.Context, context.CancelFunc) {
 	ch := make(chan os.Signal, 2)
 	signal.Notify(ch, syscall.SIGINT, syscall.SIGTERM)
+	// Asked for, a write to a closed pipe is an error and not the end of the
+	// process, which may have a refresh token in hand that is on no disk yet.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	ctx, cancel := watch(parent, ch, os.Exit)
 	return ctx, func() {
 		signal.Stop(ch)

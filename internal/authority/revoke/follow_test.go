@@ -24,13 +24,18 @@ func TestVerifiers(t *testing.T) {
 		}
 		return s
 	}
+	var state *revocation.State
 	open := func() *revocation.State {
-		s, err := revocation.OpenState(path)
-		if err != nil {
+		if state != nil { // the process of before has ended
+			if err := state.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var err error
+		if state, err = revocation.OpenState(path); err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { _ = s.Close() })
-		return s
+		return state
 	}
 	connected := optok.NewRevocations(optok.RevocationOptions{
 		URL: g.srv.URL + revoke.PathList, Client: g.srv.Client(), Set: set(nil), Keys: g.key, Now: g.clock,
