@@ -227,18 +227,15 @@ func older(b, have *revocation.Bundle) bool {
 	return b.Sequence < have.Sequence && !restarted
 }
 
-// replaceable refuses to write over what is not an older list of the same
-// issuer: somebody's own file, another Authority's list, or another list of the
-// same sequence, of which one must be forged.
+// replaceable refuses to write over another Authority's list, and over another
+// list of the same sequence, of which one must be forged. What is no list, as
+// after a copy that was cut short, is mended.
 func replaceable(out string, old []byte, v *revocation.Verified) error {
-	if len(old) == 0 {
-		return nil
-	}
 	where := filepath.Join(out, revocation.FileBundle)
 	have, err := revocation.Parse(old)
 	switch {
 	case err != nil:
-		return fault.Errorf(fault.Input, "%q is there and is no revocation list", where).Hint("write to another directory, or move the file away")
+		return nil
 	case have.Issuer != v.Bundle.Issuer:
 		return fault.Errorf(fault.Input, "%q is the list of %s, not of %s", where, have.Issuer, v.Bundle.Issuer).Hint("write to another directory")
 	case have.Sequence == v.Bundle.Sequence && have.BundleID == v.Bundle.BundleID && !bytes.Equal(old, v.Bytes):

@@ -110,8 +110,9 @@ func TestRevokeExportOverAnother(t *testing.T) {
 	ours := newSigner(t, "k1")
 	keys := revocation.KeysIn(jose.Set{Keys: []jose.Key{ours.Key()}})
 	opts := authRevokeExportOptions{out: filepath.Join(t.TempDir(), "usb")}
+	issuer := revokingIssuer
 	put := func(sequence int64) (bool, error) {
-		doc := newBundle(t, ours, revokingIssuer, sequence)
+		doc := newBundle(t, ours, issuer, sequence)
 		v, err := revocation.Verify(t.Context(), doc.Bundle, doc.Signature, "", keys)
 		if err != nil {
 			t.Fatal(err)
@@ -142,5 +143,9 @@ func TestRevokeExportOverAnother(t *testing.T) {
 	}
 	if _, err := put(9); err != nil {
 		t.Error(err)
+	}
+	issuer = "https://other.example"
+	if _, err := put(10); fault.KindOf(err) != fault.Input || len(fault.HintsOf(err)) == 0 {
+		t.Errorf("over another Authority's list: %v", err)
 	}
 }
