@@ -59,8 +59,11 @@ func System(getenv func(string) string) *Streams {
 		NoColor: getenv("NO_COLOR") != "" || getenv("TERM") == "dumb",
 	}
 	s.Interval, _ = ParseInterval(getenv("STELLA_PROGRESS_INTERVAL"))
-	if s.OutTTY {
-		if w, _, err := term.GetSize(os.Stdout.Fd()); err == nil && w > 0 {
+	for fd, terminal := range map[uintptr]bool{os.Stdout.Fd(): s.OutTTY, os.Stderr.Fd(): s.ErrTTY && !s.OutTTY} {
+		if !terminal {
+			continue
+		}
+		if w, _, err := term.GetSize(fd); err == nil && w > 0 {
 			s.Width = w
 		}
 	}
