@@ -22,6 +22,7 @@ type revoking struct {
 	*lab
 	connected []*relier
 	offline   *relier
+	end       func() // of the offline one
 	keyFile   string // keys that were carried to the offline one
 	stateDir  string
 }
@@ -40,9 +41,8 @@ func startRevoking(t *testing.T) *revoking {
 		t.Fatal(err)
 	}
 	v.connected = []*relier{v.lab.connected(t, "connected", v.Issuer), v.lab.connected(t, "behind the caching edge", v.EdgeURL)}
-	var done func()
-	v.offline, done = v.lab.offline(t, v.keyFile, v.stateDir)
-	t.Cleanup(func() { done() })
+	v.offline, v.end = v.lab.offline(t, v.keyFile, v.stateDir)
+	t.Cleanup(func() { v.end() })
 	return v
 }
 
@@ -218,9 +218,8 @@ func (v *revoking) older(t *testing.T, older, newer carried, revoked ...*held) {
 		}
 	}
 	refused("running")
-	again, done := v.lab.offline(t, v.keyFile, v.stateDir)
-	t.Cleanup(done)
-	v.offline = again
+	v.end()
+	v.offline, v.end = v.lab.offline(t, v.keyFile, v.stateDir)
 	refused("restarted")
 	state := filepath.Join(v.home, "operator-state")
 	if err := os.Mkdir(state, 0o700); err != nil {

@@ -2,6 +2,8 @@ package authority
 
 import (
 	"crypto/tls"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -104,8 +106,26 @@ func checkCertificate(c *Config) error {
 	if c.InsecureHTTP {
 		return nil
 	}
-	if _, err := tls.LoadX509KeyPair(c.TLS.Certificate, c.TLS.Key); err != nil {
+	pair, err := tls.LoadX509KeyPair(c.TLS.Certificate, c.TLS.Key)
+	if err != nil {
 		return fault.Errorf(fault.Config, "tls: certificate %q with key %q: %w", c.TLS.Certificate, c.TLS.Key, err)
+	}
+	if end := pair.Leaf.NotAfter; time.Now().After(end) {
+		return fault.Errorf(fault.Config, "tls: certificate %q: it expired at %s", c.TLS.Certificate, end.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
+// checkAudit looks at what only Listen would open.
+func checkAudit(c *Config) error {
+	info, err := os.Stat(c.Audit.File)
+	switch {
+	case c.Audit.File == "" || errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fault.Errorf(fault.Config, "audit.file: %w", err)
+	case !info.Mode().IsRegular() || info.Mode().Perm()&0o077 != 0:
+		return fault.Errorf(fault.Config, "audit.file: %q is open to group or others, or no file", c.Audit.File).Hint("chmod 600 %s", c.Audit.File)
 	}
 	return nil
 }

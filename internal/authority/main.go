@@ -11,17 +11,19 @@ import (
 	"runtime/debug"
 	"strings"
 
+	"github.com/stella-ops/stella/internal/buildinfo"
 	"github.com/stella-ops/stella/internal/fault"
 	"github.com/stella-ops/stella/internal/obs"
 	"github.com/stella-ops/stella/internal/signals"
 )
 
-const usage = `usage: stella-authority [--config FILE] [--check]
+const usage = `usage: stella-authority [--config FILE] [--check | --version]
 
 The OIDC Authority: tokens, key set, key lifecycle.
 
   --config FILE   configuration, default ` + DefaultConfigPath + `
   --check         read configuration and secrets, say whether they are good, and end
+  --version       say which version this is, and end
 
 Environment variables named ` + EnvPrefix + `__KEY override keys of the file.
 Exit status: 0 a clean end, 2 wrong usage, 78 bad configuration, 1 anything else.
@@ -49,6 +51,7 @@ func run(args, environ []string, stdout, stderr io.Writer) error {
 	flags.SetOutput(io.Discard)
 	path := flags.String("config", DefaultConfigPath, "")
 	checkOnly := flags.Bool("check", false, "")
+	version := flags.Bool("version", false, "")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		_, err := io.WriteString(stdout, usage)
 		return err
@@ -57,6 +60,10 @@ func run(args, environ []string, stdout, stderr io.Writer) error {
 			err = fmt.Errorf("unexpected argument %q", flags.Arg(0))
 		}
 		return fault.As(fault.Input, fault.Errorf(fault.Input, "%w", err).Hint("stella-authority --help"))
+	}
+	if *version {
+		_, err := fmt.Fprintf(stdout, "stella-authority %s\n", buildinfo.Read().Version)
+		return err
 	}
 	load := func() (*Config, error) { return LoadConfig(*path, environ) }
 	cfg, err := load()
@@ -71,7 +78,7 @@ func run(args, environ []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	if *checkOnly {
-		if err := checkCertificate(cfg); err != nil {
+		if err := errors.Join(checkCertificate(cfg), checkAudit(cfg)); err != nil {
 			return err
 		}
 		_, err := fmt.Fprintf(stdout, "%s: good\n", *path)

@@ -133,6 +133,14 @@ func TestRevocationByOperators(t *testing.T) {
 	if a := add("subject", "third"); a.status != 201 || read(third) != 401 {
 		t.Errorf("subject: %d %s, %d", a.status, a.body, read(third))
 	}
+	for category, id := range map[string]string{"client": "victm", "subject": "ana"} { // a typing mistake, a name
+		if a := add(category, id); a.status != 404 {
+			t.Errorf("%s %s: %d %s", category, id, a.status, a.body)
+		}
+	}
+	if a := add("subject", "usr_X"); a.status != 201 {
+		t.Errorf("control: %d %s", a.status, a.body)
+	}
 	if a := r.do("POST", revoke.PathAdd, r.operator("fourth", keyring.ScopeRead), []byte(`{}`)); a.status != 403 {
 		t.Errorf("without the scope: %d", a.status)
 	}

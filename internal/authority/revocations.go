@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/stella-ops/stella/internal/authority/mint"
 	"github.com/stella-ops/stella/internal/authority/refresh"
 	"github.com/stella-ops/stella/internal/authority/revoke"
+	"github.com/stella-ops/stella/internal/authority/users"
 	"github.com/stella-ops/stella/internal/authority/wire"
 	"github.com/stella-ops/stella/internal/httpd"
 	"github.com/stella-ops/stella/internal/jose"
@@ -184,9 +186,25 @@ func (s *Server) revocationRoutes(mux *http.ServeMux, auth *clientauth.Authentic
 			}
 			return err
 		},
-		Ready: s.db.Err, Keys: s.keys.Refresh, MaxAge: s.keys.MaxAge, Log: s.log, RequestID: httpd.RequestID,
+		Known: s.knownToRevoke, Ready: s.db.Err, Keys: s.keys.Refresh, MaxAge: s.keys.MaxAge, Log: s.log, RequestID: httpd.RequestID,
 	}
 	api.Routes(mux)
+}
+
+// knownToRevoke reports whether a revocation can be about something. A subject is
+// a person, whose subjects are not looked up, or a client.
+func (s *Server) knownToRevoke(ctx context.Context, category revocation.Category, id string) (bool, error) {
+	switch category {
+	case revocation.Client:
+	case revocation.Subject:
+		if strings.HasPrefix(id, users.SubjectPrefix) {
+			return true, nil
+		}
+	default:
+		return true, nil
+	}
+	gone, err := s.clientGone(ctx, id)
+	return !gone, err
 }
 
 // newIntrospection makes the introspection endpoint.

@@ -111,7 +111,7 @@ func TestOperatorsAreNamed(t *testing.T) {
 	token := r.form("/token", with(deviceForm(b), "client_id", "stella-cli"), nil).field("access_token")
 	h := http.Header{"Authorization": {"Bearer " + token}, "Content-Type": {"application/json"}}
 	trail.next()
-	if a := r.do("POST", revoke.PathAdd, h, []byte(`{"category":"client","id":"x","reason":"drill"}`)); a.status != 201 {
+	if a := r.do("POST", revoke.PathAdd, h, []byte(`{"category":"subject","id":"usr_x","reason":"drill"}`)); a.status != 201 {
 		t.Fatalf("%d %s", a.status, a.body)
 	}
 	who := "person:" + made.field("subject") + ",client:stella-cli"
@@ -129,7 +129,7 @@ func TestOperatorsAreNamed(t *testing.T) {
 		t.Errorf("a minted token mints: %d %s", a.status, a.body)
 	}
 	trail.next()
-	if a := r.do("POST", revoke.PathAdd, robotHeader, []byte(`{"category":"client","id":"y","reason":"drill"}`)); a.status != 201 {
+	if a := r.do("POST", revoke.PathAdd, robotHeader, []byte(`{"category":"subject","id":"usr_y","reason":"drill"}`)); a.status != 201 {
 		t.Errorf("control: %d %s", a.status, a.body)
 	}
 	if rec := string(trail.one("revocation").AppendJSON(nil)); !strings.Contains(rec, "client:robot,for:"+who) {

@@ -114,5 +114,35 @@ func (s *authSession) login(ctx context.Context, opts authLoginOptions) (*oauth.
 			s.streams.Warn("the login before this one goes on at the Authority until it ends by itself: %v", err)
 		}
 	}
+	if err == nil {
+		err = s.dropOthers(ctx, t)
+	}
 	return t, err
+}
+
+// dropOthers ends what other people have logged in to here before: else a
+// command that wants other scopes would act in their name.
+func (s *authSession) dropOthers(ctx context.Context, t *oauth.Token) error {
+	me := viewToken(t, s.app.Now()).Username
+	list, err := s.client.List()
+	if err != nil {
+		return err
+	}
+	for _, c := range list {
+		if c.Token == nil {
+			continue
+		}
+		who := viewToken(c.Token, s.app.Now()).Username
+		if who == "" || who == me {
+			continue
+		}
+		s.streams.Warn("%s was logged in here; what was kept of that is dropped", who)
+		if _, err := s.client.Revoke(ctx, c.Token); err != nil {
+			s.streams.Warn("the login of %s goes on at the Authority until it ends by itself: %v", who, err)
+		}
+		if err := s.client.Forget(c); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -136,6 +137,12 @@ func (o *authRevokeOptions) check() error {
 		return fault.Errorf(fault.Input, "--reason: found %.80q; allowed: 1 to 64 letters, digits and . _ : -, such as compromised", q.Reason)
 	case q.ID == "":
 		return fault.Errorf(fault.Input, "the id is empty")
+	case strings.HasPrefix(q.ID, "eyJ") || strings.HasPrefix(q.ID, "srt_"):
+		// Said without repeating it: it may be a live one.
+		return fault.Errorf(fault.Input, "that is a token itself; what is wanted is its id (claim jti)").
+			Hint("read the claims of one that was found: cut -d. -f2 FILE | basenc --base64url -d")
+	case len(q.ID) > 256:
+		return fault.Errorf(fault.Input, "the id has more than 256 bytes")
 	case q.Category == revocation.Token && q.ClientID == "":
 		return fault.Errorf(fault.Input, "--client is missing: verifiers are told whose token it was")
 	}

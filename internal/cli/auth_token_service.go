@@ -101,6 +101,10 @@ func runAuthTokenMintService(ctx context.Context, app *App, opts authTokenMintOp
 	if err != nil {
 		return err
 	}
+	if got := int64(t.ExpiresAt.Sub(t.IssuedAt) / time.Second); q.ExpiresIn > got {
+		app.Streams.Warn("the token lives %s, not %s: the Authority's accessTokenLifetime is the most there is",
+			time.Duration(got)*time.Second, time.Duration(q.ExpiresIn)*time.Second)
+	}
 	s, err := openAuth(app, tokenWant{})
 	if err != nil {
 		return err

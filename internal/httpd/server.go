@@ -52,7 +52,7 @@ func (s *Server) AddCheck(c Check) { s.health.checks = append(s.health.checks, c
 
 // Listen opens all sockets and reads all certificates. After it Addr and URL
 // answer. A socket that cannot be opened and a certificate that cannot be read
-// are of kind Config. Run calls it if the caller did not.
+// are of kind Config; an address that another process has, Transient. Run calls it if the caller did not.
 func (s *Server) Listen(ctx context.Context) (err error) {
 	defer func() {
 		if err != nil {
@@ -95,7 +95,13 @@ func open(ctx context.Context, address string) (net.Listener, error) {
 	var lc net.ListenConfig
 	ln, err := lc.Listen(ctx, "tcp", address)
 	if err != nil {
-		return nil, fault.Errorf(fault.Config, "listening on %q: %w", address, err)
+		err := fault.Errorf(fault.Config, "listening on %q: %w", address, err)
+		if errors.Is(err, syscall.EADDRINUSE) {
+			// Not the configuration's fault: who has it may be about to end, so a
+			// service manager should try again.
+			err = fault.Errorf(fault.Transient, "%w", err).Hint("find out who has it: ss -ltnp")
+		}
+		return nil, err
 	}
 	return ln, nil
 }

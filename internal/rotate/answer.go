@@ -153,7 +153,7 @@ func (a *API) meant(resp *http.Response, d keyring.ProblemDetail) *fault.Error {
 		if a.Refused != "" {
 			return fault.Errorf(fault.Denied, "%s", text).Hint("%s", a.Refused)
 		}
-		return fault.Errorf(fault.Denied, "%s", text).Hint("stella auth login --scope %s", keyring.ScopeManage)
+		return fault.Errorf(fault.Denied, "%s", text).Hint("stella auth login --force")
 	case "denied":
 		if a.Refused != "" {
 			return fault.Errorf(fault.Denied, "%s", text).Hint("%s", a.Refused)

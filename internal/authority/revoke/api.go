@@ -49,6 +49,9 @@ type API struct {
 	// Refresh revokes a refresh token and what came of it. ErrNotOurs means
 	// that it is none, or is another client's; it is left alone then.
 	Refresh func(ctx context.Context, token, clientID string) error
+	// Known reports whether there is such a client or subject, so that a typing
+	// mistake is not taken for a revocation; nil: everything is known.
+	Known func(ctx context.Context, category revocation.Category, id string) (bool, error)
 	// Ready says why nothing can be decided now, so that callers need not wait
 	// for a database that is known to be down; nil: ask it.
 	Ready func() error
@@ -231,6 +234,14 @@ func (a *API) doAdd(r *http.Request, e *audit.Event) (created bool, err error) {
 	e.Prop("revocation.reason", entry.Reason, audit.None)
 	if least := a.Register.longest(); entry.Category == revocation.Token && entry.Expiry.Before(least) {
 		entry.Expiry = least // the first record of a token stays, so it must not be too short
+	}
+	if a.Known != nil {
+		switch known, err := a.Known(r.Context(), entry.Category, entry.ID); {
+		case err != nil:
+			return false, err
+		case !known:
+			return false, problem.New(problem.NotFound, fmt.Sprintf("there is no %s %.60q; a person's subject begins with usr_ and is in GET /internal/users/NAME", entry.Category, entry.ID))
+		}
 	}
 	return a.Register.Add(r.Context(), entry)
 }

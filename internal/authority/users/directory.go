@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stella-ops/stella/internal/authority/audit"
 	"github.com/stella-ops/stella/internal/authority/store"
 )
 
@@ -94,8 +95,20 @@ func New(o Options) *Directory {
 func (d *Directory) Authenticate(ctx context.Context, name, password, remote string) (*Person, error) {
 	name = Normalise(name)
 	p, err := d.authenticate(ctx, name, password)
+	if _, locked := errors.AsType[*LockedOut](err); locked || errors.Is(err, ErrCredentials) {
+		d.identify(ctx, name)
+	}
 	d.report(ctx, name, remote, err)
 	return p, err
+}
+
+// identify names in the audit record of a refusal whom it is about, if there is
+// somebody of that name: what else people type there is no name. It costs the
+// same whether there is or not.
+func (d *Directory) identify(ctx context.Context, name string) {
+	if u, err := d.store.User(ctx, name); err == nil {
+		audit.Of(ctx).Subject(u.Subject, u.Name, u.DisplayName, "")
+	}
 }
 
 func (d *Directory) authenticate(ctx context.Context, name, password string) (*Person, error) {

@@ -16,6 +16,9 @@ import (
 	"time"
 )
 
+// SubjectPrefix begins the subject of every person.
+const SubjectPrefix = "usr_"
+
 // Errors of Authenticate. Anything else means that the store could not
 // answer: refuse, the attempt may be made again.
 var (

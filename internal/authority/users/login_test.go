@@ -125,11 +125,11 @@ func TestNoEnumeration(t *testing.T) {
 				hashes, work := s.hashes.Load(), strings.Join(s.store.reset(0, false), " ")
 				slots := strings.Repeat(" Insert", min(i, 5))
 				switch {
-				case i < 5 && (!errors.Is(err, ErrCredentials) || hashes != 1 || s.seen[0] != Refused || work != "Record Record User"+slots):
+				case i < 5 && (!errors.Is(err, ErrCredentials) || hashes != 1 || s.seen[0] != Refused || work != "Record Record User"+slots+" User"):
 					t.Errorf("attempt %d: %v after %d hashes, %v, %s", i, err, hashes, s.seen, work)
-				case i == 5 && (hashes != 1 || s.seen[0] != Locked || work != "Record Record User"+slots):
+				case i == 5 && (hashes != 1 || s.seen[0] != Locked || work != "Record Record User"+slots+" User"):
 					t.Errorf("last attempt: %v after %d hashes, %v, %s", err, hashes, s.seen, work)
-				case i > 5 && (hashes != 0 || s.seen[0] != Locked || work != "Record"):
+				case i > 5 && (hashes != 0 || s.seen[0] != Locked || work != "Record User"):
 					t.Errorf("attempt %d: %v after %d hashes, %v, %s", i, err, hashes, s.seen, work)
 				}
 				if i >= 5 {

@@ -88,7 +88,7 @@ func (d *Directory) revoke(ctx context.Context, subject, reason string) error {
 
 // create gives u a subject that nobody ever had and stores it.
 func (d *Directory) create(ctx context.Context, u *store.User) error {
-	u.Subject = "usr_" + rand.Text()
+	u.Subject = SubjectPrefix + rand.Text()
 	u.CreatedAt = d.moment()
 	u.UpdatedAt = u.CreatedAt
 	return d.store.CreateUser(ctx, u)
