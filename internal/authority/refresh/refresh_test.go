@@ -37,7 +37,10 @@ type failing struct {
 var errStore = errors.New("the store is away")
 
 func (s *failing) Insert(ctx context.Context, r store.Record) error {
-	if !s.fail || s.skip > 0 {
+	if !s.fail {
+		return s.Store.Insert(ctx, r)
+	}
+	if s.skip > 0 {
 		s.skip--
 		return s.Store.Insert(ctx, r)
 	}
