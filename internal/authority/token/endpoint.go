@@ -106,18 +106,22 @@ type plan struct {
 	until time.Time
 }
 
-// grants are how to get a token.
-func grants() map[string]grant {
-	return map[string]grant{
-		clients.GrantCredentials: {"client_credentials", (*Endpoint).credentials},
-		clients.GrantDevice:      {"device_code", (*Endpoint).device},
-		clients.GrantRefresh:     {"refresh_token", (*Endpoint).refresh},
-	}
-}
-
 type grant struct {
 	label string // in metrics and in the names of audit events
 	judge func(*Endpoint, *request) (*plan, error)
+}
+
+// grantOf is how to get a token by a grant_type; false: not at all.
+func grantOf(name string) (grant, bool) {
+	switch name {
+	case clients.GrantCredentials:
+		return grant{"client_credentials", (*Endpoint).credentials}, true
+	case clients.GrantDevice:
+		return grant{"device_code", (*Endpoint).device}, true
+	case clients.GrantRefresh:
+		return grant{"refresh_token", (*Endpoint).refresh}, true
+	}
+	return grant{}, false
 }
 
 // ServeHTTP implements http.Handler.
@@ -144,7 +148,7 @@ func (e *Endpoint) serve(r *http.Request) (label string, out *answer, err error)
 		return "", nil, err
 	}
 	name := f.Get("grant_type")
-	g, known := grants()[name]
+	g, known := grantOf(name)
 	switch {
 	case name == "":
 		return "", nil, wire.Refuse(wire.InvalidRequest, "grant_type is missing")

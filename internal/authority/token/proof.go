@@ -1,9 +1,6 @@
 package token
 
 import (
-	"crypto/sha256"
-	"crypto/x509"
-	"encoding/base64"
 	"errors"
 	"net/http"
 	"slices"
@@ -12,6 +9,7 @@ import (
 	"github.com/stella-ops/stella/internal/authority/mint"
 	"github.com/stella-ops/stella/internal/authority/wire"
 	"github.com/stella-ops/stella/internal/jose/dpop"
+	"github.com/stella-ops/stella/internal/optok"
 )
 
 // bind finds what the token is bound to: the key of the DPoP proof, the TLS
@@ -20,7 +18,7 @@ import (
 func (e *Endpoint) bind(q *request, g *mint.Grant) (*dpop.Proof, error) {
 	c := q.who.Client
 	if cert := q.who.Certificate; cert != nil {
-		g.X5T = Thumbprint(cert)
+		g.X5T = optok.CertificateThumbprint(cert.Raw)
 	} else if c.CertRequired {
 		return nil, wire.Refuse(wire.InvalidRequest, "this client must present its certificate, at the token endpoint of mtls_endpoint_aliases")
 	}
@@ -32,12 +30,6 @@ func (e *Endpoint) bind(q *request, g *mint.Grant) (*dpop.Proof, error) {
 		g.JKT = proof.JKT
 	}
 	return proof, nil
-}
-
-// Thumbprint is the member x5t#S256 of cnf (RFC 8705 section 3.1).
-func Thumbprint(c *x509.Certificate) string {
-	sum := sha256.Sum256(c.Raw)
-	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
 // proof checks the DPoP proof of a request, without using it up. Nil means
