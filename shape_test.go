@@ -153,6 +153,7 @@ func TestHomes(t *testing.T) {
 		"golang.org/x/crypto/argon2":          {"internal/authority/users"},
 		"rsc.io/qr":                           {"internal/ui"},
 		"github.com/FerretDB/FerretDB":        {"internal/testenv"},
+		"github.com/versity/versitygw":        {"internal/testenv"},
 		"github.com/stretchr/testify":         {},
 		"golang.org/x/exp":                    {},
 		"github.com/go-jose/go-jose/v4":       {"internal/jose"},

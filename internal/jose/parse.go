@@ -46,20 +46,12 @@ func Parse(compact string, rules Rules) (*JWS, error) {
 // 7797), else in base64url. Rules.MaxBytes does not bound the payload. Errors
 // are those of Parse.
 func ParseDetached(compact string, payload []byte, rules Rules) (*JWS, error) {
-	p, err := split(compact, rules)
+	o, err := OpenDetached(compact, rules)
 	if err != nil {
 		return nil, err
 	}
-	if p.payload != "" {
-		return nil, malformed("payload inside a detached JWS")
-	}
-	j, err := p.open(rules)
-	if err != nil {
-		return nil, err
-	}
-	j.payload = payload
-	b := make([]byte, 0, len(p.header)+1+(len(payload)+2)/3*4)
-	b = append(append(b, p.header...), '.')
+	j := &JWS{Header: o.Header, payload: payload, sig: o.sig}
+	b := append(make([]byte, 0, len(o.prefix)+(len(payload)+2)/3*4), o.prefix...)
 	if j.Header.B64 {
 		b = append64(b, payload)
 	} else {

@@ -56,10 +56,7 @@ func (s *Signer) Sign(header map[string]any, payload []byte) (string, error) {
 
 // SignDetached makes a compact JWS with an empty payload part, b64=false and crit ["b64"] (RFC 7797).
 func (s *Signer) SignDetached(header map[string]any, payload []byte) (string, error) {
-	if _, ok := header["crit"]; ok {
-		return "", malformed(`header "crit" is set by the signer`)
-	}
-	encoded, err := s.header(header, strictjson.Member{Name: "b64", Raw: json.RawMessage("false")}, strictjson.Member{Name: "crit", Raw: json.RawMessage(`["b64"]`)})
+	encoded, err := s.DetachedHeader(header, false)
 	if err != nil {
 		return "", err
 	}
@@ -141,26 +138,15 @@ func (s *Signer) header(from map[string]any, more ...strictjson.Member) (string,
 
 // signature signs the input in the form that JWS wants.
 func (s *Signer) signature(input []byte) ([]byte, error) {
-	var sig []byte
-	var err error
-	switch s.suite.family {
-	case familyEd:
-		sig, err = s.signer.Sign(rand.Reader, input, crypto.Hash(0))
-	case familyPSS:
-		sig, err = s.signer.Sign(rand.Reader, digest(s.suite.hash, input), pssOptions(s.suite.hash))
-	default:
-		sig, err = s.signer.Sign(rand.Reader, digest(s.suite.hash, input), s.suite.hash)
+	if s.suite.family != familyEd {
+		return s.SignDigest(digest(s.suite.hash, input))
 	}
+	sig, err := s.signer.Sign(rand.Reader, input, crypto.Hash(0))
 	if err != nil {
-		return nil, fmt.Errorf("%w: signing with %s key %q: %w", ErrSigner, s.alg, s.key.KeyID, err)
+		return nil, s.failed(err)
 	}
-	switch s.suite.family {
-	case familyEC:
-		return rawFromDER(sig, s.suite.size)
-	case familyEd:
-		if len(sig) != ed25519.SignatureSize {
-			return nil, fmt.Errorf("%w: its answer has %d bytes", ErrSigner, len(sig))
-		}
+	if len(sig) != ed25519.SignatureSize {
+		return nil, fmt.Errorf("%w: its answer has %d bytes", ErrSigner, len(sig))
 	}
 	return sig, nil
 }

@@ -23,28 +23,49 @@ func (j *JWS) Verify(key Key) ([]byte, error) {
 	s, _ := suiteOf(j.Header.Alg)
 	ok := false
 	switch pub := key.Public.(type) {
-	case *ecdsa.PublicKey:
-		der, err := derFromRaw(j.sig, s.size, pub.Curve.Params().N)
-		if err != nil {
-			return nil, err
-		}
-		ok = ecdsa.VerifyASN1(pub, digest(s.hash, j.input), der)
 	case ed25519.PublicKey:
 		ok = ed25519.Verify(pub, j.input, j.sig)
-	case *rsa.PublicKey:
-		d := digest(s.hash, j.input)
-		if s.family == familyPSS {
-			ok = rsa.VerifyPSS(pub, s.hash, d, j.sig, pssOptions(s.hash)) == nil
-		} else {
-			ok = rsa.VerifyPKCS1v15(pub, s.hash, d, j.sig) == nil
-		}
 	case []byte:
 		ok = hmac.Equal(mac(s.hash, pub, j.input), j.sig)
+	default:
+		if err := s.verifyDigest(key, digest(s.hash, j.input), j.sig); err != nil {
+			return nil, err
+		}
+		return j.payload, nil
 	}
 	if !ok {
-		return nil, fmt.Errorf("%w with %s key %q", ErrSignature, describe(key.Public), key.KeyID)
+		return nil, mismatch(key)
 	}
 	return j.payload, nil
+}
+
+// verifyDigest checks an EC or RSA signature; that the key fits was seen to.
+func (s suite) verifyDigest(key Key, digest, sig []byte) error {
+	ok := false
+	switch pub := key.Public.(type) {
+	case *ecdsa.PublicKey:
+		der, err := derFromRaw(sig, s.size, pub.Curve.Params().N)
+		if err != nil {
+			return err
+		}
+		ok = ecdsa.VerifyASN1(pub, digest, der)
+	case *rsa.PublicKey:
+		if s.family == familyPSS {
+			ok = rsa.VerifyPSS(pub, s.hash, digest, sig, pssOptions(s.hash)) == nil
+		} else {
+			ok = rsa.VerifyPKCS1v15(pub, s.hash, digest, sig) == nil
+		}
+	default:
+		return fmt.Errorf("%w: a %s key signs no digest", ErrAlg, describe(key.Public))
+	}
+	if !ok {
+		return mismatch(key)
+	}
+	return nil
+}
+
+func mismatch(key Key) error {
+	return fmt.Errorf("%w with %s key %q", ErrSignature, describe(key.Public), key.KeyID)
 }
 
 func pssOptions(h crypto.Hash) *rsa.PSSOptions {

@@ -1,0 +1,252 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/stella-ops/stella/internal/fault"
+	"github.com/stella-ops/stella/internal/mirror/fetch"
+	"github.com/stella-ops/stella/internal/mirror/store"
+	"github.com/stella-ops/stella/internal/objstore"
+	"github.com/stella-ops/stella/internal/release"
+)
+
+// bring fetches what is missing of a release, verifies it and shows it.
+func (r *run) bring(ctx context.Context, st *release.Statement) error {
+	content := store.FromStatement(st, r.seen.statement, r.seen.jws)
+	need, bytes := r.missing(content)
+	r.result.Facts, r.result.Before = content.Facts, r.state.Shown.ExportID
+	r.result.Fetched, r.result.Received, r.result.Kept = len(need), bytes, len(st.Members)-len(need)
+	r.result.Outcome = Updated
+	r.m.notify(Event{Type: Found, Feed: r.feed.Name, ExportID: st.ExportID, Members: len(need), Total: bytes})
+	if r.dry {
+		return nil
+	}
+	if err := r.room(bytes); err != nil {
+		return err
+	}
+	d, err := r.download(ctx, st, bytes)
+	if err != nil {
+		return err
+	}
+	if err := d.all(ctx, need); err != nil {
+		return r.mismatch(ctx, d, err)
+	}
+	if err := r.documents(st); err != nil {
+		return err
+	}
+	r.result.Received = d.src.Received()
+	r.m.notify(Event{Type: Verified, Feed: r.feed.Name, ExportID: st.ExportID, Members: len(st.Members), Bytes: content.Bytes})
+	return r.show(ctx, content)
+}
+
+// missing lists the members that are not there yet, one for each digest, the
+// signatures and small documents first: a bundle is verified while it comes.
+func (r *run) missing(c *store.Content) (need []release.Member, bytes int64) {
+	seen := map[string]bool{}
+	for _, e := range c.List {
+		if seen[e.SHA256] || r.s != nil && r.s.HasObject(e.SHA256, e.Size) {
+			continue
+		}
+		seen[e.SHA256] = true
+		need = append(need, e.Member)
+		bytes += e.Size
+	}
+	return need, bytes
+}
+
+// room refuses to begin what cannot end. What it needs for names is left out.
+func (r *run) room(bytes int64) error {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(r.s.Path(), &fs); err != nil {
+		return nil // then the write will tell
+	}
+	if free := int64(fs.Bavail) * fs.Bsize; free < bytes {
+		return fault.Errorf(fault.Transient, "%s has room for %d bytes, the release needs %d: %w", r.s.Path(), free, bytes, unix.ENOSPC).
+			Hint("nothing has changed; free some space (stella mirror prune) or use a larger volume")
+	}
+	return nil
+}
+
+// show makes a release durable, records it and flips the link, in this order:
+// what is recorded is there, and what is shown is recorded.
+func (r *run) show(ctx context.Context, c *store.Content) error {
+	tree, err := r.s.Build(c.ExportID)
+	if err != nil {
+		return err
+	}
+	for _, e := range c.List {
+		if err := tree.Link(e.Member); err != nil {
+			return err
+		}
+	}
+	if err := tree.Record(c); err != nil {
+		return err
+	}
+	if err := tree.Place(ctx); err != nil {
+		return err
+	}
+	pin := release.Pin{ExportID: c.ExportID, Sequence: c.Sequence, GeneratedAt: c.GeneratedAt, Digest: c.Digest}
+	for _, s := range r.seen.signatures {
+		pin.Signers = append(pin.Signers, s.Thumbprint)
+	}
+	err = r.book.Append(r.m.now(), store.Accepted, store.Event{
+		Facts: c.Facts, Source: r.src.Place(), Signatures: r.seen.signatures, Pin: &pin, Operator: r.m.Operator, Version: r.m.Version,
+	})
+	if err != nil {
+		return err
+	}
+	if err := r.s.Show(context.WithoutCancel(ctx), c.ExportID); err != nil {
+		return err
+	}
+	r.m.notify(Event{Type: Shown, Feed: r.feed.Name, ExportID: c.ExportID})
+	return nil
+}
+
+// documents holds index and manifests, which are on disk now, to the statement.
+func (r *run) documents(st *release.Statement) error {
+	read := func(path string) ([]byte, error) {
+		m, _ := st.Find(path)
+		return r.s.Staged(m, release.MaxIndex)
+	}
+	data, err := read(release.PathIndex)
+	if err != nil {
+		return err
+	}
+	index, err := release.ParseIndex(data)
+	if err != nil {
+		return err
+	}
+	if err := st.CheckIndex(index); err != nil {
+		return err
+	}
+	for _, d := range index.Domains {
+		data, err := read(release.ManifestPath(d.ID))
+		if err != nil {
+			return err
+		}
+		man, err := release.ParseManifest(d.ID, data)
+		if err != nil {
+			return err
+		}
+		if has, _ := st.Find(release.BundlePath(d.ID)); man.Bundle != nil && *man.Bundle != has {
+			return release.Refuse(release.MixAndMatch, "the manifest of %s is of another bundle", d.ID).
+				About(release.ManifestPath(d.ID)).Found("sha256:"+man.Bundle.SHA256, "sha256:"+has.SHA256)
+		}
+	}
+	return nil
+}
+
+// mismatch decides whether a member that does not fit is an attack, or a
+// publisher at work: it is the second when anything moves while we look.
+func (r *run) mismatch(ctx context.Context, d *download, err error) error {
+	refused, ok := errors.AsType[*release.Refusal](err)
+	if !ok || refused.Member == "" || refused.Reason == release.TooSlow || r.known(refused.Reason) {
+		return err
+	}
+	m, ok := d.st.Find(refused.Member)
+	if !ok {
+		return err
+	}
+	look := func() (string, error) {
+		data, _, err := r.pair(ctx, "")
+		if err != nil {
+			return "", err
+		}
+		info, err := d.info(ctx, m.Path)
+		if errors.Is(err, objstore.ErrNotFound) {
+			err, info = nil, objstore.Info{Size: -1}
+		}
+		return fmt.Sprint(release.Digest(data), info.Size, info.ETag, info.Modified), err
+	}
+	was, lerr := look()
+	if lerr != nil {
+		return errors.Join(err, lerr)
+	}
+	if lerr := r.settle(ctx, err, func() (bool, error) {
+		is, err := look()
+		return is == was, err
+	}); lerr != nil {
+		return lerr
+	}
+	// It held still. Is it what was read?
+	switch again := d.wave(ctx, []release.Member{m}); {
+	case again == nil:
+		return errMoved
+	case release.ReasonOf(again) == "":
+		return again
+	default:
+		return r.mixed(again, m)
+	}
+}
+
+// mixed names a member of another release that is here as what it is.
+func (r *run) mixed(err error, m release.Member) error {
+	refused, ok := errors.AsType[*release.Refusal](err)
+	if !ok || refused.Reason != release.DigestMismatch && refused.Reason != release.SizeMismatch || r.state.Shown.ExportID == "" {
+		return err
+	}
+	was, cerr := r.s.Content(r.state.Shown.ExportID)
+	if cerr != nil {
+		return err
+	}
+	i := slices.IndexFunc(was.List, func(e store.Entry) bool { return e.Path == m.Path })
+	if i < 0 || was.List[i].Member == m {
+		return err
+	}
+	e := was.List[i]
+	if refused.Actual == "sha256:"+e.SHA256 || refused.Actual == fmt.Sprint(e.Size) {
+		return release.Refuse(release.MixAndMatch, "%s is that of the release %s, not of %s", m.Path, was.ExportID, r.seen.facts.ExportID).
+			About(m.Path).Found(refused.Expected, refused.Actual)
+	}
+	return err
+}
+
+// download brings members of one release.
+type download struct {
+	r      *run
+	st     *release.Statement
+	src    *fetch.Source // beside latest, or the source itself
+	beside bool
+	meter  *meter
+}
+
+// download finds out where the members are: beside the place of the latest
+// release, where they never change, or in that place.
+func (r *run) download(ctx context.Context, st *release.Statement, total int64) (*download, error) {
+	d := &download{r: r, st: st, src: r.src, meter: &meter{m: r.m, e: Event{Type: Progress, Feed: r.feed.Name, ExportID: st.ExportID, Total: total}}}
+	place := r.feed.Source
+	if beside, ok := sibling(r.feed.Source, st.ExportID); ok {
+		src, err := r.m.source(ctx, beside, nil)
+		if err != nil {
+			return nil, err
+		}
+		_, err = src.Info(ctx, release.PathIndex)
+		switch {
+		case err == nil:
+			d.beside, place = true, beside
+		case errors.Is(err, objstore.ErrNotFound), errors.Is(err, objstore.ErrDenied):
+		default:
+			return nil, err
+		}
+	}
+	src, err := r.m.source(ctx, place, d.meter.add)
+	if err != nil {
+		return nil, err
+	}
+	d.src = src
+	return d, nil
+}
+
+// info asks for a member where it is.
+func (d *download) info(ctx context.Context, path string) (objstore.Info, error) {
+	info, err := d.src.Info(ctx, path)
+	if d.beside && errors.Is(err, objstore.ErrNotFound) {
+		return d.r.src.Info(ctx, path)
+	}
+	return info, err
+}

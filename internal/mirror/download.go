@@ -1,0 +1,223 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"sync"
+
+	"github.com/stella-ops/stella/internal/mirror/store"
+	"github.com/stella-ops/stella/internal/objstore"
+	"github.com/stella-ops/stella/internal/release"
+)
+
+// meter counts what arrives. Its notes go out one at a time.
+type meter struct {
+	m  *Mirror
+	mu sync.Mutex
+	e  Event
+}
+
+func (m *meter) add(n int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.e.Bytes += n
+	m.m.notify(m.e)
+}
+
+func (m *meter) member() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.e.Members++
+	m.m.notify(m.e)
+}
+
+// all brings members into staging, verified, in two waves: what bundles are
+// verified with comes first. The first error ends the others.
+func (d *download) all(ctx context.Context, need []release.Member) error {
+	var first, rest []release.Member
+	for _, m := range need {
+		if strings.HasSuffix(m.Path, release.SuffixJWS) {
+			first = append(first, m)
+		} else {
+			rest = append(rest, m)
+		}
+	}
+	if err := d.wave(ctx, first); err != nil {
+		return err
+	}
+	if err := d.signatures(ctx, need); err != nil {
+		return err
+	}
+	return d.wave(ctx, rest)
+}
+
+// large is the size from which several requests for one member may pay.
+const large = 8 << 20
+
+// wave brings members by parallel requests, the large ones first.
+func (d *download) wave(ctx context.Context, list []release.Member) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	larges := 0
+	queue := make(chan release.Member)
+	go func() {
+		defer close(queue)
+		for _, big := range []bool{true, false} {
+			for _, m := range list {
+				if (m.Size >= large) != big {
+					continue
+				}
+				select {
+				case queue <- m:
+				case <-ctx.Done():
+					return
+				}
+			}
+		}
+	}()
+	for _, m := range list {
+		if m.Size >= large {
+			larges++
+		}
+	}
+	split := max(1, d.r.m.parallel()/max(1, larges))
+	var wg sync.WaitGroup
+	var once sync.Once
+	var failed error
+	for range min(d.r.m.parallel(), len(list)) {
+		wg.Go(func() {
+			for m := range queue {
+				if err := d.member(ctx, m, split); err != nil {
+					once.Do(func() { failed = err; cancel(err) })
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if failed == nil {
+		failed = context.Cause(ctx)
+	}
+	return failed
+}
+
+// member brings one member. What an earlier run left of it may be rubbish (the
+// power went), so a mismatch counts only for bytes that this run has read.
+func (d *download) member(ctx context.Context, m release.Member, split int) error {
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	part, err := d.r.s.Part(m.SHA256)
+	if err != nil {
+		return err
+	}
+	defer part.Close()
+	resumed := part.Size() > 0
+	err = d.fill(ctx, m, part, split)
+	if resumed && release.ReasonOf(err) != "" && release.ReasonOf(err) != release.TooSlow {
+		if err = part.Reset(); err == nil {
+			err = d.fill(ctx, m, part, split)
+		}
+	}
+	switch why := release.ReasonOf(err); {
+	case err == nil:
+		d.meter.member()
+		return part.Done()
+	case why != "" && why != release.TooSlow, errors.Is(err, objstore.ErrChanged):
+		return errors.Join(err, part.Drop())
+	}
+	return err // the rest comes next time
+}
+
+// fill fetches and verifies the bytes of a member.
+func (d *download) fill(ctx context.Context, m release.Member, part *store.Part, split int) error {
+	var also io.Writer
+	var bundle *release.Bundle
+	if domain, ok := release.BundleOf(m.Path); ok {
+		b, err := d.bundle(domain)
+		if err != nil {
+			return err
+		}
+		defer b.Close()
+		bundle, also = b, b
+	}
+	err := d.src.Member(ctx, m.Path, m, part, also, split)
+	if errors.Is(err, objstore.ErrNotFound) && d.beside {
+		err = d.r.src.Member(ctx, m.Path, m, part, also, split)
+	}
+	if errors.Is(err, objstore.ErrNotFound) {
+		return release.Refuse(release.MissingMember, "the release names %s, but it is not at the source: %w", m.Path, err).About(m.Path)
+	}
+	if err != nil || bundle == nil {
+		return err
+	}
+	return bundle.Verify()
+}
+
+// bundle opens the signature of a bundle, which is in staging or among the
+// objects by now.
+func (d *download) bundle(domain string) (*release.Bundle, error) {
+	path := release.BundlePath(domain)
+	sig, _ := d.st.Find(path + release.SuffixJWS)
+	jws, err := d.r.s.Staged(sig, release.MaxSignature)
+	if err != nil {
+		return nil, err
+	}
+	return d.r.m.Policy.OpenBundle(path, jws, d.r.feed.Name, d.r.m.now())
+}
+
+// signatures verifies bundles that are here already against signatures that are
+// not, which nobody did before.
+func (d *download) signatures(ctx context.Context, need []release.Member) error {
+	coming := make(map[string]bool, len(need))
+	for _, m := range need {
+		coming[m.SHA256] = true
+	}
+	for _, m := range d.st.Members {
+		domain, ok := release.BundleOf(m.Path)
+		if !ok || coming[m.SHA256] {
+			continue
+		}
+		if sig, _ := d.st.Find(m.Path + release.SuffixJWS); d.r.wasPair(m, sig) {
+			continue
+		}
+		if err := d.reverify(ctx, domain, m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *download) reverify(ctx context.Context, domain string, m release.Member) error {
+	b, err := d.bundle(domain)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	if err := d.r.s.ReadObject(ctx, m, b); err != nil {
+		return err
+	}
+	return b.Verify()
+}
+
+// wasPair reports whether the release that is shown has the same bundle with
+// the same signature.
+func (r *run) wasPair(bundle, sig release.Member) bool {
+	if r.state.Shown.Layout == "" {
+		return false
+	}
+	was, err := r.shown()
+	if err != nil {
+		return false
+	}
+	find := func(m release.Member) bool {
+		for _, e := range was.List {
+			if e.Member == m {
+				return true
+			}
+		}
+		return false
+	}
+	return find(bundle) && find(sig)
+}

@@ -1,0 +1,168 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/stella-ops/stella/internal/release"
+)
+
+// PruneResult is what a prune removes.
+type PruneResult struct {
+	Releases []string `json:"releases"`
+	Objects  int      `json:"objects"` // members that no release has
+	Bytes    int64    `json:"bytes"`
+	Kept     []string `json:"kept"`
+
+	before time.Time
+}
+
+// PlanPrune says what a prune would remove: releases beyond the newest keep
+// ones that were placed before a time, never what latest and previous lead to.
+func (s *Store) PlanPrune(keep int, before time.Time) (*PruneResult, error) {
+	ids, err := s.Releases()
+	if err != nil {
+		return nil, err
+	}
+	latest, err := s.Latest()
+	if err != nil {
+		return nil, err
+	}
+	previous, err := s.Previous()
+	if err != nil {
+		return nil, err
+	}
+	out := &PruneResult{Releases: []string{}, before: before}
+	gone := map[string]bool{}
+	for i, id := range ids {
+		info, err := os.Lstat(s.ReleasePath(id))
+		if err != nil {
+			return nil, fmt.Errorf("planning a prune: %w", err)
+		}
+		if id == latest || id == previous || len(ids)-i <= keep || info.ModTime().After(before) {
+			out.Kept = append(out.Kept, id)
+			continue
+		}
+		out.Releases, gone[id] = append(out.Releases, id), true
+	}
+	links := map[string]int{} // of objects, in releases that go
+	for id := range gone {
+		if err := s.eachFile(id, func(_ string, st *syscall.Stat_t) {
+			links[fmt.Sprint(st.Dev, st.Ino)]++
+		}); err != nil {
+			return nil, err
+		}
+	}
+	return out, s.eachObject(func(_ string, info fs.FileInfo, st *syscall.Stat_t) error {
+		if int(st.Nlink)-links[fmt.Sprint(st.Dev, st.Ino)] <= 1 && !info.ModTime().After(before) {
+			out.Objects++
+			out.Bytes += info.Size()
+		}
+		return nil
+	})
+}
+
+// Prune carries a plan out. After a crash the next one goes on.
+func (s *Store) Prune(ctx context.Context, plan *PruneResult) error {
+	for _, id := range plan.Releases {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		if err := s.discard(id); err != nil {
+			return fmt.Errorf("pruning release %s: %w", id, err)
+		}
+	}
+	if err := s.sweep(); err != nil {
+		return err
+	}
+	return s.eachObject(func(path string, info fs.FileInfo, st *syscall.Stat_t) error {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		if st.Nlink > 1 || info.ModTime().After(plan.before) {
+			return nil
+		}
+		return os.Remove(path)
+	})
+}
+
+func (s *Store) eachObject(each func(path string, info fs.FileInfo, st *syscall.Stat_t) error) error {
+	return filepath.WalkDir(s.path(dirObjects), func(path string, e fs.DirEntry, err error) error {
+		if err != nil || !e.Type().IsRegular() {
+			return err
+		}
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		st, ok := info.Sys().(*syscall.Stat_t)
+		if !ok {
+			return errors.New("internal error: no link counts on this system")
+		}
+		return each(path, info, st)
+	})
+}
+
+func (s *Store) eachFile(id string, each func(path string, st *syscall.Stat_t)) error {
+	return filepath.WalkDir(s.ReleasePath(id), func(path string, e fs.DirEntry, err error) error {
+		if err != nil || !e.Type().IsRegular() {
+			return err
+		}
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		if st, ok := info.Sys().(*syscall.Stat_t); ok {
+			each(path, st)
+		}
+		return nil
+	})
+}
+
+// Extra lists what lies in the tree of a release and is none of its members:
+// files, links, empty directories.
+func (s *Store) Extra(c *Content) ([]string, error) {
+	root := s.ReleasePath(c.ExportID)
+	files, dirs := map[string]bool{}, map[string]bool{".": true}
+	if c.Layout == Signed {
+		files[release.FileStatement], files[release.FileSignature] = true, true
+	}
+	for _, e := range c.List {
+		files[e.Path] = true
+		for d := filepath.Dir(e.Path); !dirs[d]; d = filepath.Dir(d) {
+			dirs[d] = true
+		}
+	}
+	var extra []string
+	err := filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel := strings.TrimPrefix(strings.TrimPrefix(path, root), "/")
+		if rel == "" {
+			rel = "."
+		}
+		if e.IsDir() && !dirs[rel] || !e.IsDir() && (!files[rel] || !e.Type().IsRegular()) {
+			extra = append(extra, rel)
+		}
+		return nil
+	})
+	return extra, err
+}
+
+// ReadFile reads a file of a release, which must be a member, to w (or only
+// checks it).
+func (s *Store) ReadFile(ctx context.Context, path string, m release.Member, w io.Writer) error {
+	return readMember(ctx, path, m, w)
+}
+
+// SmallFile reads a small file of a release.
+func (s *Store) SmallFile(path string, limit int64) ([]byte, error) { return readRegular(path, limit) }

@@ -1,0 +1,134 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/stella-ops/stella/internal/fault"
+	"github.com/stella-ops/stella/internal/mirror/store"
+	"github.com/stella-ops/stella/internal/objstore"
+	"github.com/stella-ops/stella/internal/release"
+)
+
+// tree mirrors files of which nothing is signed. They are compared by ETag,
+// size and time, and shown all at once like a release; what is fetched is what
+// the source gave, and no more is claimed.
+func (r *run) tree(ctx context.Context) error {
+	list, err := r.listing(ctx)
+	if err != nil {
+		return err
+	}
+	was := map[string]store.Entry{}
+	if r.state.Shown.Layout == store.PlainTree {
+		if shown, err := r.shown(); err == nil {
+			for _, e := range shown.List {
+				was[e.Path] = e
+			}
+		}
+	}
+	if len(list) == 0 {
+		if len(was) == 0 {
+			return fault.Errorf(fault.NotFound, "%s holds nothing", r.src.Place())
+		}
+		return release.Refuse(release.Emptied, "%s is empty, though %d files came from it before; nothing is removed here", r.src.Place(), len(was))
+	}
+	changed := len(list) != len(was)
+	var need []objstore.Info
+	entries := make([]store.Entry, 0, len(list))
+	for _, i := range list {
+		e, ok := was[i.Key]
+		if ok && e.ETag == i.ETag && e.Size == i.Size && e.Modified.Equal(i.Modified) && i.ETag != "" {
+			entries = append(entries, e)
+			continue
+		}
+		need, changed = append(need, i), true
+		r.result.Received += i.Size
+	}
+	if !changed {
+		r.result.Received = 0
+		return r.unchanged()
+	}
+	now := r.m.now().Truncate(time.Second)
+	id := now.Format("20060102T150405Z")
+	r.result.Fetched, r.result.Kept, r.result.Outcome, r.result.Before = len(need), len(entries), Updated, r.state.Shown.ExportID
+	r.m.notify(Event{Type: Found, Feed: r.feed.Name, ExportID: id, Members: len(need), Total: r.result.Received})
+	if r.dry {
+		r.result.ExportID, r.result.Layout = id, store.PlainTree
+		return nil
+	}
+	if r.s.HasRelease(id) {
+		return errMoved // two within one second
+	}
+	if err := r.room(r.result.Received); err != nil {
+		return err
+	}
+	for _, i := range need {
+		e, err := r.treeFile(ctx, i)
+		if err != nil {
+			return err
+		}
+		entries = append(entries, e)
+	}
+	again, err := r.listing(ctx)
+	if err != nil {
+		return err
+	}
+	if fmt.Sprint(again) != fmt.Sprint(list) {
+		return errMoved
+	}
+	return r.take(ctx, store.FromMembers(store.PlainTree, r.feed.Name, id, now, entries))
+}
+
+// listing lists the source within the limits of the policy.
+func (r *run) listing(ctx context.Context) ([]objstore.Info, error) {
+	var list []objstore.Info
+	var total int64
+	limits := r.m.Policy.Limits
+	names := release.NewNames()
+	err := r.src.List(ctx, func(i objstore.Info) error {
+		if err := names.Add(i.Key); err != nil {
+			return err
+		}
+		total += max(i.Size, 0)
+		if len(list) >= limits.Members || i.Size > limits.Member || total > limits.Release {
+			return release.Refuse(release.TooLarge, "%s holds more than the trust policy allows: %d files, %d bytes each, %d bytes in all", r.src.Place(), limits.Members, limits.Member, limits.Release)
+		}
+		list = append(list, i)
+		return nil
+	})
+	return list, err
+}
+
+func (r *run) treeFile(ctx context.Context, i objstore.Info) (store.Entry, error) {
+	part, err := r.s.Part("incoming")
+	if err != nil {
+		return store.Entry{}, err
+	}
+	defer part.Close()
+	if err := part.Reset(); err != nil {
+		return store.Entry{}, err
+	}
+	m, info, err := r.src.Whole(ctx, i.Key, r.m.Policy.Limits.Member, part, nil)
+	if errors.Is(err, objstore.ErrNotFound) || err == nil && (info.ETag != i.ETag || info.Size != i.Size) {
+		err = errMoved
+	}
+	if err != nil {
+		return store.Entry{}, errors.Join(err, part.Drop())
+	}
+	return store.Entry{Member: m, ETag: i.ETag, Modified: i.Modified}, part.Keep(m.SHA256)
+}
+
+// shown reads the release that is shown, once a run.
+func (r *run) shown() (*store.Content, error) {
+	if r.content != nil {
+		return r.content, nil
+	}
+	if r.s == nil || r.state.Shown.ExportID == "" {
+		return nil, fault.Errorf(fault.NotFound, "nothing is shown yet")
+	}
+	c, err := r.s.Content(r.state.Shown.ExportID)
+	r.content = c
+	return c, err
+}

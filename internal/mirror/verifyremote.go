@@ -1,0 +1,79 @@
+package mirror
+
+import (
+	"context"
+	"io"
+
+	"github.com/stella-ops/stella/internal/fault"
+	"github.com/stella-ops/stella/internal/mirror/store"
+	"github.com/stella-ops/stella/internal/release"
+)
+
+// VerifyRemote reads a source as Sync would, every member whatever is here
+// already, and keeps nothing. The release must have a statement.
+func (m *Mirror) VerifyRemote(ctx context.Context, feed Feed) (*Report, error) {
+	r := &run{m: m, feed: feed, dry: true, state: &store.State{}, result: &Result{}}
+	if err := r.connect(ctx); err != nil {
+		return nil, err
+	}
+	report := &Report{Feed: feed.Name, Place: r.src.Place(), Findings: []Finding{}}
+	st, err := r.statement(ctx, "")
+	if err == nil {
+		report.Releases = append(report.Releases, r.seen.facts)
+		err = m.Policy.CheckTime(st.GeneratedAt, st.ExpiresAt, m.now())
+	}
+	if err != nil {
+		if release.ReasonOf(err) == "" {
+			if fault.KindOf(err) == fault.NotFound {
+				err = fault.Errorf(fault.NotFound, "%w", err).Hint("a release without a statement is verified while it is synced: stella mirror sync --dry-run tells what is there")
+			}
+			return nil, err
+		}
+		report.add(r.seen.facts.ExportID, err)
+		if st == nil {
+			return report, nil
+		}
+	}
+	d, err := r.download(ctx, st, st.Bytes())
+	if err != nil {
+		return nil, err
+	}
+	for _, member := range st.Members {
+		err := d.sink(ctx, member)
+		if release.ReasonOf(err) != "" {
+			report.add(st.ExportID, err)
+		} else if err != nil {
+			return nil, err
+		}
+		report.Bytes += member.Size
+	}
+	return report, nil
+}
+
+// nowhere is a Partial that keeps nothing.
+type nowhere struct{}
+
+func (nowhere) Write(p []byte) (int, error) { return len(p), nil }
+func (nowhere) Size() int64                 { return 0 }
+func (nowhere) Reader() io.Reader           { return nil }
+
+// sink fetches and verifies a member and forgets it.
+func (d *download) sink(ctx context.Context, m release.Member) error {
+	_, bundle := release.BundleOf(m.Path)
+	if !bundle {
+		return d.src.Member(ctx, m.Path, m, nowhere{}, nil, d.r.m.parallel())
+	}
+	jws, _, err := d.src.Small(ctx, m.Path+release.SuffixJWS, release.MaxSignature, "")
+	if err != nil {
+		return err
+	}
+	b, err := d.r.m.Policy.OpenBundle(m.Path, jws, d.r.feed.Name, d.r.m.now())
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	if err := d.src.Member(ctx, m.Path, m, nowhere{}, b, d.r.m.parallel()); err != nil {
+		return err
+	}
+	return b.Verify()
+}
