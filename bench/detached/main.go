@@ -197,7 +197,8 @@ func (c contest) sign(ctx context.Context, dir string) error {
 }
 
 // measure runs this program again in a role. What it prints is the time it took
-// without its own start and end.
+// without its own start and end. Linux lets a child begin with its parent's peak, so
+// that no figure of memory is below the few MiB of the parent.
 func measure(role string, args ...string) (sample, error) {
 	self, err := os.Executable()
 	if err != nil {

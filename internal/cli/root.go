@@ -53,7 +53,7 @@ func NewRoot(app *App) *cobra.Command {
 	f.BoolVar(&app.flags.offline, "offline", false, "open no socket; what needs one ends with exit code 5")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
 
-	root.AddCommand(newAuthCmd(app), newConfigCmd(app), newVersionCmd(app), newCompletionCmd(app), newGenCmd(app))
+	root.AddCommand(newAuthCmd(app), newMirrorCmd(app), newConfigCmd(app), newVersionCmd(app), newCompletionCmd(app), newGenCmd(app))
 	root.SetHelpCommand(newHelpCmd())
 	root.InitDefaultHelpCmd()
 	app.complete(root)

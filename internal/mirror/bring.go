@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -152,20 +153,10 @@ func (r *run) mismatch(ctx context.Context, d *download, err error) error {
 	if !ok {
 		return err
 	}
-	look := func() (string, error) {
-		data, _, err := r.pair(ctx, "")
-		if err != nil {
-			return "", err
-		}
-		info, err := d.info(ctx, m.Path)
-		if errors.Is(err, objstore.ErrNotFound) {
-			err, info = nil, objstore.Info{Size: -1}
-		}
-		return fmt.Sprint(release.Digest(data), info.Size, info.ETag, info.Modified), err
-	}
+	look := func() (string, error) { return r.look(ctx, d, m) }
 	was, lerr := look()
 	if lerr != nil {
-		return errors.Join(err, lerr)
+		return lerr
 	}
 	if lerr := r.settle(ctx, err, func() (bool, error) {
 		is, err := look()
@@ -182,6 +173,40 @@ func (r *run) mismatch(ctx context.Context, d *download, err error) error {
 	default:
 		return r.mixed(again, m)
 	}
+}
+
+// sample is how many members besides the documents are looked at for a
+// publisher at work.
+const sample = 32
+
+// look tells how the source looks: the statement, the member that does not fit,
+// all documents, and members spread over the rest, by what the store says of
+// them.
+func (r *run) look(ctx context.Context, d *download, suspect release.Member) (string, error) {
+	data, _, _, err := r.pair(ctx, "")
+	if errors.Is(err, objstore.ErrNotFound) || err == nil && release.Digest(data) != r.seen.facts.Digest {
+		return "", errMoved
+	}
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	step := max(1, len(d.st.Members)/sample)
+	for i, m := range d.st.Members {
+		_, bundle := release.BundleOf(m.Path)
+		if i%step != 0 && m.Path != suspect.Path && !bundle && !strings.HasSuffix(m.Path, release.SuffixJWS) {
+			continue
+		}
+		info, err := d.info(ctx, m.Path)
+		if errors.Is(err, objstore.ErrNotFound) {
+			err, info = nil, objstore.Info{Size: -1}
+		}
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintln(&b, m.Path, info.Size, info.ETag, info.Modified)
+	}
+	return b.String(), nil
 }
 
 // mixed names a member of another release that is here as what it is.
@@ -219,26 +244,22 @@ type download struct {
 // release, where they never change, or in that place.
 func (r *run) download(ctx context.Context, st *release.Statement, total int64) (*download, error) {
 	d := &download{r: r, st: st, src: r.src, meter: &meter{m: r.m, e: Event{Type: Progress, Feed: r.feed.Name, ExportID: st.ExportID, Total: total}}}
-	place := r.feed.Source
-	if beside, ok := sibling(r.feed.Source, st.ExportID); ok {
-		src, err := r.m.source(ctx, beside, nil)
+	from := r.from
+	if place, ok := sibling(r.feed.Source, st.ExportID); ok {
+		beside, err := r.m.Open(ctx, place)
 		if err != nil {
 			return nil, err
 		}
-		_, err = src.Info(ctx, release.PathIndex)
+		_, err = r.m.source(beside, place.Scheme, nil).Info(ctx, release.PathIndex)
 		switch {
 		case err == nil:
-			d.beside, place = true, beside
+			d.beside, from = true, beside
 		case errors.Is(err, objstore.ErrNotFound), errors.Is(err, objstore.ErrDenied):
 		default:
 			return nil, err
 		}
 	}
-	src, err := r.m.source(ctx, place, d.meter.add)
-	if err != nil {
-		return nil, err
-	}
-	d.src = src
+	d.src = r.m.source(from, r.feed.Source.Scheme, d.meter.add)
 	return d, nil
 }
 

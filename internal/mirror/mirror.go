@@ -132,14 +132,10 @@ func (m *Mirror) sleep(ctx context.Context, d time.Duration) error {
 // Folder is where a feed's store is.
 func (m *Mirror) Folder(feed string) string { return filepath.Join(m.Dir, feed) }
 
-// source opens a place for reading.
-func (m *Mirror) source(ctx context.Context, place objstore.Place, onBytes func(int64)) (*fetch.Source, error) {
-	r, err := m.Open(ctx, place)
-	if err != nil {
-		return nil, err
-	}
-	ranges := place.Scheme == objstore.S3 || place.Scheme == objstore.File
-	return fetch.New(r, m.Policy.Limits, fetch.Options{Ranges: ranges, Delays: m.Delays, Sleep: m.Sleep, OnBytes: onBytes}), nil
+// source reads from a store within the limits of the policy.
+func (m *Mirror) source(r objstore.Reader, scheme objstore.Scheme, onBytes func(int64)) *fetch.Source {
+	ranges := scheme == objstore.S3 || scheme == objstore.File
+	return fetch.New(r, m.Policy.Limits, fetch.Options{Ranges: ranges, Delays: m.Delays, Sleep: m.Sleep, OnBytes: onBytes})
 }
 
 // sibling is the folder of an export beside the place of the latest one: its

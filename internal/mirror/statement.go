@@ -15,10 +15,11 @@ import (
 // statement and a signature of which a publisher has written only one: it
 // counts when it stays the same.
 func (r *run) statement(ctx context.Context, etag string) (*release.Statement, error) {
-	data, jws, err := r.pair(ctx, etag)
+	data, jws, tag, err := r.pair(ctx, etag)
 	if err != nil {
 		return nil, err
 	}
+	r.seen.statement, r.seen.jws, r.seen.etag = data, jws, tag
 	st, signatures, err := r.m.Policy.Verify(data, jws, r.feed.Name, r.m.now())
 	r.seen.signatures = signatures
 	if err != nil {
@@ -27,7 +28,7 @@ func (r *run) statement(ctx context.Context, etag string) (*release.Statement, e
 			return nil, err
 		}
 		stable := r.settle(ctx, err, func() (bool, error) {
-			again, jagain, err := r.pair(ctx, "")
+			again, jagain, _, err := r.pair(ctx, "")
 			return err == nil && bytes.Equal(again, data) && bytes.Equal(jagain, jws), err
 		})
 		if stable != nil {
@@ -39,18 +40,18 @@ func (r *run) statement(ctx context.Context, etag string) (*release.Statement, e
 	return st, nil
 }
 
-// pair reads statement and signature file.
-func (r *run) pair(ctx context.Context, etag string) (data, jws []byte, err error) {
+// pair reads statement and signature file. A missing signature file is an
+// empty one.
+func (r *run) pair(ctx context.Context, etag string) (data, jws []byte, tag string, err error) {
 	data, info, err := r.src.Small(ctx, release.FileStatement, r.m.Policy.Limits.Statement, etag)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, "", err
 	}
 	jws, _, err = r.src.Small(ctx, release.FileSignature, release.MaxSignature, "")
-	if err != nil && !errors.Is(err, objstore.ErrNotFound) {
-		return nil, nil, err
+	if errors.Is(err, objstore.ErrNotFound) {
+		err = nil
 	}
-	r.seen.statement, r.seen.jws, r.seen.etag = data, jws, info.ETag
-	return data, jws, nil
+	return data, jws, info.ETag, err
 }
 
 // known reports whether this very release was refused for this reason before.
@@ -70,7 +71,7 @@ func (r *run) settle(ctx context.Context, why error, same func() (bool, error)) 
 		}
 		still, err := same()
 		switch {
-		case errors.Is(err, objstore.ErrNotFound), errors.Is(err, objstore.ErrChanged), err == nil && !still:
+		case errors.Is(err, errMoved), errors.Is(err, objstore.ErrNotFound), errors.Is(err, objstore.ErrChanged), err == nil && !still:
 			return errMoved
 		case err != nil:
 			return err

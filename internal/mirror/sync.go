@@ -24,7 +24,8 @@ type run struct {
 	s       *store.Store // nil in a dry run before the first sync
 	book    *store.Book  // likewise
 	state   *store.State // never nil
-	src     *fetch.Source
+	from    objstore.Reader
+	src     *fetch.Source // from, within limits
 	seen    seen
 	content *store.Content // of what is shown, when it was read
 	result  *Result
@@ -103,7 +104,9 @@ func (r *run) open(ctx context.Context) (func(), error) {
 }
 
 func (r *run) connect(ctx context.Context) (err error) {
-	r.src, err = r.m.source(ctx, r.feed.Source, nil)
+	if r.from, err = r.m.Open(ctx, r.feed.Source); err == nil {
+		r.src = r.m.source(r.from, r.feed.Source.Scheme, nil)
+	}
 	return err
 }
 

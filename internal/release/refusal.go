@@ -41,6 +41,15 @@ const (
 	Emptied          Reason = "emptied"      // the source suddenly has nothing
 )
 
+// Reasons lists all of them, in the order above.
+func Reasons() []Reason {
+	return []Reason{
+		Format, HostileName, TooLarge, TooSlow, StatementMissing, SignatureMissing, SignatureInvalid, AlgRefused,
+		KeyUnknown, KeyExpired, KeyRevoked, Threshold, WrongFeed, DigestMismatch, SizeMismatch, MixAndMatch,
+		MissingMember, ExtraMember, Rollback, FastForward, Equivocation, Future, Stale, Emptied,
+	}
+}
+
 // Refusal is an error that says why a release is not believed. Its fault kind
 // is Trust.
 type Refusal struct {

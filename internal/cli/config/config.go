@@ -8,7 +8,6 @@
 package config
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -26,6 +25,7 @@ type Config struct {
 	Tenant        string         `yaml:"tenant" doc:"tenant to ask tokens for"`
 	Output        Output         `yaml:"output" doc:"format of results: text or json"`
 	Offline       bool           `yaml:"offline" doc:"open no socket; what needs one ends with exit code 5"`
+	Mirror        Mirror         `yaml:"mirror"`
 	VantagePoints []VantagePoint `yaml:"vantage_points"`
 
 	token   string            // STELLA_TOKEN as it was given
@@ -37,7 +37,7 @@ type Config struct {
 type Authority struct {
 	URL     string              `yaml:"url" doc:"base URL of the Authority and its issuer; https, or http on loopback"`
 	Origins []string            `yaml:"origins" doc:"further origins (https://HOST:PORT) on which its endpoints and its login page may lie; its own always may"`
-	CAFile  string              `yaml:"ca_file" doc:"PEM file of the only CAs to trust; empty for the system's"`
+	CAFile  string              `yaml:"ca_file" path:"read" doc:"PEM file of the only CAs to trust; empty for the system's"`
 	Timeout strictyaml.Duration `yaml:"timeout" doc:"bound for one request, its answer included"`
 }
 
@@ -48,12 +48,12 @@ type Auth struct {
 	ClientSecret    secret.Ref `yaml:"client_secret" doc:"reference to the client secret, for client_secret_basic"`
 	PrivateKey      secret.Ref `yaml:"private_key" doc:"reference to a PEM PKCS#8 key, for private_key_jwt"`
 	KeyID           string     `yaml:"key_id" doc:"kid of that key in client assertions"`
-	Certificate     string     `yaml:"certificate" doc:"PEM file with the client certificate and its chain, for tls_client_auth; tokens are bound to it (RFC 8705)"`
+	Certificate     string     `yaml:"certificate" path:"read" doc:"PEM file with the client certificate and its chain, for tls_client_auth; tokens are bound to it (RFC 8705)"`
 	CertificateKey  secret.Ref `yaml:"certificate_key" doc:"reference to the PEM private key of that certificate; file:PATH or cred:NAME"`
 	Device          bool       `yaml:"device" doc:"tokens are those of a person, who logs in with a browser (RFC 8628); always so for a client that has no secret, key or certificate"`
 	Scopes          []string   `yaml:"scopes" doc:"scopes to ask for; in the environment separated by spaces or commas"`
 	Audience        string     `yaml:"audience" doc:"audience to ask for"`
-	TokenCache      string     `yaml:"token_cache" doc:"directory for tokens between runs, mode 0700; empty to keep them in memory only"`
+	TokenCache      string     `yaml:"token_cache" path:"made" doc:"directory for tokens between runs, mode 0700; empty to keep them in memory only"`
 	DPoP            bool       `yaml:"dpop" doc:"bind tokens to a key of this host (RFC 9449); with tls_client_auth the certificate takes its place"`
 	BootstrapKey    secret.Ref `yaml:"bootstrap_key" doc:"reference to the bootstrap API key of the Authority's internal calls"`
 	BootstrapHeader string     `yaml:"bootstrap_header" doc:"HTTP header that carries it"`
@@ -64,7 +64,7 @@ type Auth struct {
 type VantagePoint struct {
 	Name   string `yaml:"name" json:"name" doc:"unique name"`
 	URL    string `yaml:"url" json:"url" doc:"URL of its JWKS"`
-	CAFile string `yaml:"ca_file" json:"ca_file,omitempty" doc:"PEM file of the only CAs to trust there"`
+	CAFile string `yaml:"ca_file" json:"ca_file,omitempty" path:"read" doc:"PEM file of the only CAs to trust there"`
 }
 
 // Method is a way for a client to prove itself.
@@ -106,6 +106,7 @@ func Defaults(getenv func(string) string) *Config {
 			BootstrapHeader: "x-stellaops-bootstrap-key",
 		},
 		Output: "text",
+		Mirror: mirrorDefaults(),
 	}
 }
 
@@ -199,6 +200,3 @@ func (c *Config) Require(keys ...string) error {
 func EnvName(key string) string {
 	return "STELLA_" + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
 }
-
-// vantageKey is the key of one member of a vantage point.
-func vantageKey(i int, member string) string { return fmt.Sprintf("vantage_points.%d.%s", i, member) }

@@ -132,7 +132,7 @@ func TestEveryKeyHasItsVariable(t *testing.T) {
 		if k.FileOnly {
 			continue
 		}
-		value := map[string]string{"duration": "7s", "true or false": "true", "text or json": "json", "secret reference": "env:X", "list of text": "a b"}[k.Type]
+		value := map[string]string{"duration": "7s", "true or false": "true", "text or json": "json", "secret reference": "env:X", "list of text": "a b", "whole number": "7"}[k.Type]
 		extra := []string{}
 		switch k.Key {
 		case "authority.url":
@@ -145,6 +145,18 @@ func TestEveryKeyHasItsVariable(t *testing.T) {
 			extra = []string{"STELLA_AUTH_CERTIFICATE_KEY=file:x"}
 		case "auth.certificate_key":
 			value, extra = "cred:x", []string{"STELLA_AUTH_CERTIFICATE=x"}
+		case "mirror.metrics_file":
+			value = "/x/y.prom"
+		case "mirror.s3.endpoint":
+			value = "https://s3.example"
+		case "mirror.s3.access_key_id", "mirror.s3.session_token":
+			extra = []string{"STELLA_MIRROR_S3_SECRET_ACCESS_KEY=env:X", "STELLA_MIRROR_S3_ACCESS_KEY_ID=env:X"}
+		case "mirror.s3.secret_access_key":
+			extra = []string{"STELLA_MIRROR_S3_ACCESS_KEY_ID=env:X"}
+		case "mirror.https.username":
+			extra = []string{"STELLA_MIRROR_HTTPS_PASSWORD=env:X"}
+		case "mirror.https.password":
+			extra = []string{"STELLA_MIRROR_HTTPS_USERNAME=x"}
 		case "":
 			t.Error("a key without a name")
 		}

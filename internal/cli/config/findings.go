@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 )
 
@@ -16,27 +17,25 @@ func (c *Config) Findings() []string {
 		out = append(out, fmt.Sprintf("authority.url ends with a slash: it must be the issuer byte for byte, which rarely has one: %s", strings.TrimRight(c.Authority.URL, "/")))
 	}
 	missing := func(key, path string) {
-		if path == "" {
-			return
-		}
 		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 			out = append(out, fmt.Sprintf("%s: %q does not exist", key, path))
 		}
 	}
-	missing("authority.ca_file", c.Authority.CAFile)
-	missing("auth.certificate", c.Auth.Certificate)
-	for _, s := range []struct{ key, ref string }{
-		{"auth.client_secret", string(c.Auth.ClientSecret)},
-		{"auth.private_key", string(c.Auth.PrivateKey)},
-		{"auth.certificate_key", string(c.Auth.CertificateKey)},
-		{"auth.bootstrap_key", string(c.Auth.BootstrapKey)},
-	} {
-		if path, ok := strings.CutPrefix(s.ref, "file:"); ok {
-			missing(s.key, path)
+	for _, s := range everything(c) {
+		if path, read := s.path(); path != nil && read && *path != "" {
+			missing(s.key, *path)
+		}
+		if ref := s.ref(); ref != nil {
+			if path, ok := strings.CutPrefix(string(*ref), "file:"); ok {
+				missing(s.key, path)
+			}
 		}
 	}
-	for i, v := range c.VantagePoints {
-		missing(vantageKey(i, "ca_file"), v.CAFile)
+	if m := c.Mirror; m.Root != "" {
+		missing("mirror.root", m.Root)
 	}
-	return out
+	if m := c.Mirror; m.MetricsFile != "" {
+		missing("mirror.metrics_file", filepath.Dir(m.MetricsFile))
+	}
+	return append(out, c.mirrorFindings()...)
 }

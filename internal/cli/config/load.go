@@ -98,7 +98,8 @@ func environ(lines []string) map[string]string {
 // checkNames refuses STELLA_ variables that nothing reads.
 func (c *Config) checkNames() error {
 	allowed := OtherNames()
-	for _, s := range scalars(c) {
+	single, lists := fieldsOf(c)
+	for _, s := range single {
 		allowed = append(allowed, EnvName(s.key))
 	}
 	var unknown []string
@@ -112,10 +113,10 @@ func (c *Config) checkNames() error {
 	}
 	slices.Sort(unknown)
 	e := fault.Errorf(fault.Config, "environment %s: nothing reads this variable", unknown[0])
-	switch near := strictyaml.Nearest(unknown[0], allowed); {
-	case strings.HasPrefix(unknown[0], "STELLA_VANTAGE_POINTS"):
-		e = e.Hint("vantage_points can be set in the configuration file only")
-	case near != "":
+	list := slices.IndexFunc(lists, func(l objects) bool { return strings.HasPrefix(unknown[0], EnvName(l.key)) })
+	if near := strictyaml.Nearest(unknown[0], allowed); list >= 0 {
+		e = e.Hint("%s can be set in the configuration file only", lists[list].key)
+	} else if near != "" {
 		e = e.Hint("did you mean %s?", near)
 	}
 	return e.Hint("unset %s", unknown[0]).Hint("what is read: docs/config-stella.md")
@@ -143,16 +144,14 @@ func (c *Config) readFile(src Source, getenv func(string) string) error {
 // resolve makes the relative paths of a file relative to its directory, so
 // that they mean the same wherever a command is started.
 func (c *Config) resolve(dir string) {
-	paths := []*string{&c.Authority.CAFile, &c.Auth.TokenCache, &c.Auth.Certificate}
-	for i := range c.VantagePoints {
-		paths = append(paths, &c.VantagePoints[i].CAFile)
-	}
-	for _, p := range paths {
-		if *p != "" && !filepath.IsAbs(*p) {
+	for _, s := range everything(c) {
+		if p, _ := s.path(); p != nil && *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(dir, *p)
 		}
-	}
-	for _, ref := range []*secret.Ref{&c.Auth.ClientSecret, &c.Auth.PrivateKey, &c.Auth.CertificateKey, &c.Auth.BootstrapKey} {
+		ref := s.ref()
+		if ref == nil {
+			continue
+		}
 		if path, ok := strings.CutPrefix(string(*ref), "file:"); ok && !filepath.IsAbs(path) {
 			*ref = secret.Ref("file:" + filepath.Join(dir, path))
 		}

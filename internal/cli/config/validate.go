@@ -22,7 +22,7 @@ func fileOrigin(path string, line int) string { return fmt.Sprintf("file %s:%d",
 // Validate checks what types alone cannot say. Errors are of kind Config and
 // name the origin of the value. Nothing is opened.
 func (c *Config) Validate() error {
-	for _, check := range []func() error{c.checkAuthority, c.checkAuth, c.checkVantagePoints, c.checkOther} {
+	for _, check := range []func() error{c.checkAuthority, c.checkAuth, c.checkVantagePoints, c.checkMirror, c.checkOther} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -39,7 +39,7 @@ func (c *Config) bad(key, format string, args ...any) *fault.Error {
 	case "env":
 		origin = "environment " + rest
 	}
-	return fault.Errorf(fault.Config, "%s: %s: %s", origin, key, fmt.Sprintf(format, args...))
+	return fault.Errorf(fault.Config, "%s: %s: %w", origin, key, fmt.Errorf(format, args...))
 }
 
 func (c *Config) checkAuthority() error {
@@ -101,7 +101,7 @@ func (c *Config) checkVantagePoints() error {
 	seen := map[string]bool{}
 	name := regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 	for i, p := range c.VantagePoints {
-		switch key := vantageKey(i, "name"); {
+		switch key := itemKey("vantage_points", i, "name"); {
 		case !name.MatchString(p.Name):
 			return c.bad(key, "found %.80q; allowed: 1 to 64 of A-Z a-z 0-9 . _ -", p.Name)
 		case seen[p.Name]:
@@ -109,7 +109,7 @@ func (c *Config) checkVantagePoints() error {
 		}
 		seen[p.Name] = true
 		if err := CheckURL(p.URL); err != nil {
-			return c.bad(vantageKey(i, "url"), "%v", err)
+			return c.bad(itemKey("vantage_points", i, "url"), "%v", err)
 		}
 	}
 	return nil

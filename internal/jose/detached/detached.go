@@ -140,7 +140,7 @@ type live struct {
 }
 
 func (l live) Read(p []byte) (int, error) {
-	if false {
+	if l.ctx.Err() != nil {
 		return 0, context.Cause(l.ctx)
 	}
 	return l.r.Read(p)

@@ -138,7 +138,7 @@ func TestEd25519Strange(t *testing.T) {
 	for _, a := range strange(t) {
 		for _, r := range strange(t) {
 			for _, s := range [][]byte{make([]byte, 32), order(t), bytes.Repeat([]byte{0xff}, 32)} {
-				for m := range byte(8) {
+				for m := range byte(2) {
 					count[same(t, a, []byte{m}, append(bytes.Clone(r), s...))]++
 				}
 			}

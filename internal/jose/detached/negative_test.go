@@ -132,6 +132,30 @@ func TestFlaws(t *testing.T) {
 	if err := reference(confused, jose.Key{Public: spki}, all, payload); err != nil {
 		t.Errorf("the HS256 forgery is no good one: %v", err)
 	}
+	for _, alg := range []jose.Alg{jose.ES256, jose.EdDSA} { // a bad key is refused before the payload, not after
+		s := signerFor(t, alg)
+		compact := sign(t, s, payload, detached.Base64URL)
+		for _, c := range []struct {
+			key  jose.Key
+			want error
+		}{
+			{s.Key(), nil},
+			{keyWith(s.Key(), "", "enc"), jose.ErrKey},
+			{keyWith(s.Key(), jose.RS256, "sig"), jose.ErrKey},
+			{rs, jose.ErrKey},
+		} {
+			v, err := detached.Open(compact, with(c.key), rules())
+			if !errors.Is(err, c.want) || (v == nil) != (c.want != nil) {
+				t.Errorf("%s with %+v: %v", alg, c.key, err)
+			}
+		}
+	}
+	if _, err := detached.Open(confused, func(jose.Header) (jose.Key, error) {
+		t.Error("asked for the key of an HS256")
+		return jose.Key{Public: spki}, nil
+	}, all); !errors.Is(err, jose.ErrAlg) {
+		t.Errorf("HS256: %v", err)
+	}
 	refused := errors.New("no such key")
 	if _, err := detached.Open(compact, func(jose.Header) (jose.Key, error) { return jose.Key{}, refused }, rules()); !errors.Is(err, refused) {
 		t.Errorf("key refused: %v", err)

@@ -132,10 +132,32 @@ func TestSignRefuses(t *testing.T) {
 			}
 		}
 	}
+	for _, alg := range []jose.Alg{jose.ES256, jose.EdDSA} { // dies with the last read
+		ctx, cancel := context.WithCancelCause(t.Context())
+		calls := 0
+		s := signer(t, opaque{keys()[alg], &calls}, alg)
+		if _, err := detached.Sign(ctx, s, nil, lastRead{strings.NewReader(payload), func() { cancel(broken) }}, detached.Unencoded); !errors.Is(err, broken) || calls != 0 {
+			t.Errorf("%s, context gone at the end: %v after %d calls", alg, err, calls)
+		}
+	}
 	refuses := signer(t, refusing{keys()[jose.ES256].Public(), broken}, jose.ES256)
 	if _, err := detached.Sign(t.Context(), refuses, nil, strings.NewReader(payload), detached.Unencoded); !errors.Is(err, broken) || !errors.Is(err, jose.ErrSigner) {
 		t.Errorf("signer that refuses: %v", err)
 	}
+}
+
+// lastRead runs done in the read that finds the end.
+type lastRead struct {
+	*strings.Reader
+	done func()
+}
+
+func (l lastRead) Read(p []byte) (int, error) {
+	n, err := l.Reader.Read(p)
+	if err == io.EOF {
+		l.done()
+	}
+	return n, err
 }
 
 type brokenSeeker struct{ err error }

@@ -22,6 +22,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/stella-ops/stella/internal/durable"
 	"github.com/stella-ops/stella/internal/fault"
 	"github.com/stella-ops/stella/internal/objstore"
 )
@@ -38,8 +39,10 @@ const (
 )
 
 // Store is an open directory. It is safe for concurrent use, also beside other
-// processes.
+// processes. Hook, if not nil, decides the fate of the steps of Put and Delete
+// in tests; it may be set while none runs.
 type Store struct {
+	Hook  durable.Hook
 	root  *os.Root
 	place string
 }
@@ -71,7 +74,7 @@ func Open(dir string) (*Store, error) {
 	case err != nil:
 		return nil, fault.Errorf(fault.Input, "opening directory %q: %w", dir, err)
 	}
-	return &Store{root, (&url.URL{Scheme: string(objstore.File), Path: abs}).String()}, nil
+	return &Store{root: root, place: (&url.URL{Scheme: string(objstore.File), Path: abs}).String()}, nil
 }
 
 // Close releases the directory. Bodies that are open stay so.
@@ -110,7 +113,7 @@ func (s *Store) descend(dirs []string, create bool) (*os.Root, error) {
 		}
 		if create && err == nil {
 			// Also of one that was there: who made it may not have come to it.
-			if err = syncDir(at); err != nil {
+			if err = s.syncDir(at, name); err != nil {
 				next.Close()
 			}
 		}

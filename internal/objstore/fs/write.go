@@ -8,6 +8,7 @@ import (
 	iofs "io/fs"
 	"os"
 
+	"github.com/stella-ops/stella/internal/durable"
 	"github.com/stella-ops/stella/internal/fault"
 	"github.com/stella-ops/stella/internal/objstore"
 )
@@ -50,37 +51,47 @@ type put struct {
 func (p put) do(name string, from io.Reader, size int64) (os.FileInfo, error) {
 	// The name may be as long as a name can be, so it is no part of this one.
 	temp := tempPrefix + rand.Text()
-	f, err := p.dir.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, filePerm)
-	if err != nil {
+	var f *os.File
+	err := p.s.step(durable.StepTemp, temp, func() (err error) {
+		f, err = p.dir.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, filePerm)
+		return err
+	})
+	if f == nil {
 		return nil, err
 	}
 	defer f.Close()
-	err = p.fill(f, from, size)
+	if err == nil {
+		err = p.fill(f, temp, from, size)
+	}
 	if err == nil {
 		err = objstore.Dead(p.ctx, objstore.OpWrite, p.s.place, p.key)
 	}
 	if err == nil {
-		err = p.dir.Rename(temp, name)
+		err = p.s.step(durable.StepRename, name, func() error { return p.dir.Rename(temp, name) })
 	}
 	if err != nil {
 		_ = p.dir.Remove(temp) // the write's error is the one to report
 		return nil, err
 	}
-	if err := syncDir(p.dir); err != nil {
+	if err := p.s.syncDir(p.dir, name); err != nil {
 		return nil, err
 	}
 	return f.Stat()
 }
 
-func (p put) fill(f *os.File, from io.Reader, size int64) error {
-	n, err := io.Copy(f, io.LimitReader(aware{p, from}, size+1))
+func (p put) fill(f *os.File, temp string, from io.Reader, size int64) error {
+	var n int64
+	err := p.s.step(durable.StepWrite, temp, func() (err error) {
+		n, err = io.Copy(f, io.LimitReader(aware{p, from}, size+1))
+		return err
+	})
 	if err != nil {
 		return err
 	}
 	if n != size {
 		return fault.Errorf(fault.Input, "%s: the body has not the %d bytes that were announced", objstore.Naming(objstore.OpWrite, p.s.place, p.key), size)
 	}
-	return f.Sync()
+	return p.s.step(durable.StepSync, temp, f.Sync)
 }
 
 // aware stops reading when the context is over.
@@ -116,9 +127,9 @@ func (s *Store) Delete(ctx context.Context, key string) error {
 	if stat, err := dir.Lstat(name); err == nil && stat.IsDir() {
 		return nil // no object has this key
 	}
-	err = dir.Remove(name)
+	err = s.step(durable.StepUnlink, name, func() error { return dir.Remove(name) })
 	if err == nil || errors.Is(err, iofs.ErrNotExist) {
-		err = syncDir(dir)
+		err = s.syncDir(dir, name)
 	}
 	if err != nil {
 		return s.wrap(objstore.OpDelete, key, err)
@@ -134,10 +145,25 @@ func makeDir(at *os.Root, name string) error {
 	return nil
 }
 
-func syncDir(dir *os.Root) error {
-	f, err := dir.Open(".")
-	if err != nil {
-		return err
+// syncDir makes the entry of name in dir durable.
+func (s *Store) syncDir(dir *os.Root, name string) error {
+	return s.step(durable.StepSyncDir, name, func() error {
+		f, err := dir.Open(".")
+		if err != nil {
+			return err
+		}
+		return errors.Join(f.Sync(), f.Close())
+	})
+}
+
+func (s *Store) step(step durable.Step, name string, do func() error) error {
+	if s.Hook != nil {
+		if apply, err := s.Hook(step, name); err != nil {
+			if apply {
+				return errors.Join(err, do())
+			}
+			return err
+		}
 	}
-	return errors.Join(f.Sync(), f.Close())
+	return do()
 }

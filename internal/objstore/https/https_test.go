@@ -190,10 +190,21 @@ func TestAnswers(t *testing.T) {
 
 // TestCutBodies: a body that ends too soon, or goes on, is no whole object.
 func TestCutBodies(t *testing.T) {
+	part := func(text string) func(http.ResponseWriter) {
+		return func(w http.ResponseWriter) {
+			w.Header().Set("Content-Range", "bytes 0-9/10")
+			w.WriteHeader(206)
+			_ = http.NewResponseController(w).Flush() // so it comes in chunks
+			fmt.Fprint(w, text)
+		}
+	}
 	for name, c := range map[string]struct {
 		write func(w http.ResponseWriter)
 		cut   bool
 	}{
+		"part too short": {part("01234"), true},
+		"part too long":  {part("0123456789more"), false}, // what is more is not read
+		"control part":   {part("0123456789"), false},
 		"with a length": {func(w http.ResponseWriter) {
 			w.Header().Set("Content-Length", "10")
 			fmt.Fprint(w, "01234")
@@ -212,11 +223,11 @@ func TestCutBodies(t *testing.T) {
 		}, false},
 	} {
 		s := serve(t, "", https.Options{}, func(w http.ResponseWriter, _ *http.Request) { c.write(w) })
-		o := storetest.Open(t, s, "k", objstore.Get{})
+		o := storetest.Open(t, s, "k", objstore.Get{Length: 10})
 		var got bytes.Buffer
 		_, err := got.ReadFrom(o.Body)
 		o.Body.Close()
-		if errors.Is(err, objstore.ErrTransient) != c.cut || fault.KindOf(err) == fault.Unclassified {
+		if errors.Is(err, objstore.ErrTransient) != c.cut || !c.cut && got.String() != "0123456789" || fault.KindOf(err) == fault.Unclassified {
 			t.Errorf("%s: %q, %v", name, got.String(), err)
 		}
 	}

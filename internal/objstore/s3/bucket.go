@@ -10,8 +10,8 @@ import (
 	"github.com/stella-ops/stella/internal/objstore"
 )
 
-// CreateBucket makes the bucket of the place; one that these credentials own
-// already is no error.
+// CreateBucket makes the bucket of the place; one that is there already and
+// that these credentials may use is no error.
 func (s *Store) CreateBucket(ctx context.Context) error {
 	if err := objstore.Dead(ctx, objstore.OpWrite, s.Place(), ""); err != nil {
 		return err
@@ -21,9 +21,15 @@ func (s *Store) CreateBucket(ctx context.Context) error {
 		in.CreateBucketConfiguration = &types.CreateBucketConfiguration{LocationConstraint: types.BucketLocationConstraint(region)}
 	}
 	_, err := s.sdk.CreateBucket(ctx, in)
-	var mine *types.BucketAlreadyOwnedByYou
-	if err == nil || errors.As(err, &mine) {
+	if err == nil {
 		return nil
+	}
+	var mine *types.BucketAlreadyOwnedByYou
+	var there *types.BucketAlreadyExists
+	if errors.As(err, &mine) || errors.As(err, &there) {
+		if _, err = s.sdk.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &s.place.Host}); err == nil {
+			return nil
+		}
 	}
 	return s.failed(ctx, objstore.OpWrite, "", err)
 }

@@ -3,9 +3,13 @@ package s3
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
+
+// Impatient waits a millisecond at most before it tries again.
+func (o Options) Impatient() Options { o.maxBackoff = time.Millisecond; return o }
 
 // SetParts makes s upload in parts what is larger than single bytes.
 func (s *Store) SetParts(single, part int64) { s.single, s.part = single, part }

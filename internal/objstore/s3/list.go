@@ -2,7 +2,7 @@ package s3
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"net/url"
 	"strings"
 
@@ -32,6 +32,11 @@ func (s *Store) List(ctx context.Context, prefix string, each func(objstore.Info
 		out, err := s.sdk.ListObjectsV2(ctx, in)
 		if err != nil {
 			return s.failed(ctx, objstore.OpList, prefix, err)
+		}
+		if out.Name == nil || out.IsTruncated == nil {
+			// The SDK takes an empty answer, or a web page, for an empty bucket.
+			return objstore.Fail(objstore.OpList, s.Place(), prefix, objstore.ErrTransient, errors.New("the answer is not a listing of S3")).
+				Hint("check what answers at the endpoint: a proxy, or a portal that wants a login?")
 		}
 		for _, o := range out.Contents {
 			if err := objstore.Dead(ctx, objstore.OpList, s.Place(), prefix); err != nil {
@@ -87,6 +92,6 @@ func (p *page) take(o types.Object, escaped bool) error {
 }
 
 func (p *page) broken(why string) error {
-	return fault.Errorf(fault.Trust, "%s: the listing cannot be relied on: %w", objstore.Naming(objstore.OpList, p.s.Place(), p.prefix), fmt.Errorf("%s", why)).
+	return fault.Errorf(fault.Trust, "%s: the listing cannot be relied on: %s", objstore.Naming(objstore.OpList, p.s.Place(), strings.TrimPrefix(p.prefix, p.s.prefix)), why).
 		Hint("the service at this endpoint does not list as S3 does")
 }

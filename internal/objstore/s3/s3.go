@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
@@ -45,6 +46,8 @@ type Options struct {
 	// Credentials, if not nil, are used in place of the SDK's sources; see
 	// Static and Anonymous.
 	Credentials aws.CredentialsProvider
+
+	maxBackoff time.Duration // 0 is the constant; tests have less patience
 }
 
 // Static are fixed credentials; session may be "".
@@ -58,6 +61,7 @@ func Anonymous() aws.CredentialsProvider { return aws.AnonymousCredentials{} }
 // How the SDK's calls are bounded.
 const (
 	attempts          = 3
+	maxBackoff        = 3 * time.Second
 	credentialsWithin = 5 * time.Second
 	singleMax         = 64 << 20 // a Put up to this size is one request
 	partSize          = 16 << 20
@@ -155,10 +159,16 @@ func load(ctx context.Context, o *Options) (aws.Config, error) {
 		cfg.Credentials = marked{aws.NewCredentialsCache(cfg.Credentials)} // of a cache it makes none
 	}
 	cfg.Logger = logging.Nop{}
-	// The service's own bounds are the caller's to spend: no account of
-	// retries over all calls, or an outage would no longer look like one.
+	if o.maxBackoff == 0 {
+		o.maxBackoff = maxBackoff
+	}
+	// No account of retries is kept over all calls: when that ran out, an
+	// outage would no longer look like one.
 	cfg.Retryer = func() aws.Retryer {
-		return retry.NewStandard(func(so *retry.StandardOptions) { so.MaxAttempts = attempts })
+		return retry.NewStandard(func(so *retry.StandardOptions) {
+			so.MaxAttempts, so.RateLimiter = attempts, ratelimit.None
+			so.Backoff = retry.NewExponentialJitterBackoff(o.maxBackoff)
+		})
 	}
 	// Other services than Amazon's know neither trailers nor the newer sums:
 	// what is sent carries its SHA-256, and callers verify what they read.

@@ -158,6 +158,8 @@ func (e *exchange) accept(resp *http.Response) (*objstore.Object, error) {
 			return nil, e.fail(objstore.ErrTransient, fmt.Errorf("the server sent other bytes than asked for: %w", err))
 		}
 		o.Size, o.Offset, b.left = r.size, r.first, r.last-r.first+1
+	} else if e.g.Offset > 0 && resp.ContentLength >= 0 && resp.ContentLength <= e.g.Offset {
+		return nil, e.fail(objstore.ErrRange, nil) // some servers know no 416
 	} else if e.g.Offset == 0 && e.g.Length > 0 && (b.left < 0 || b.left > e.g.Length) {
 		b.left, b.atMost = e.g.Length, b.left < 0
 	}
