@@ -56,6 +56,9 @@ func (r *run) missing(c *store.Content) (need []release.Member, bytes int64) {
 		seen[e.SHA256] = true
 		need = append(need, e.Member)
 		bytes += e.Size
+		if r.s != nil { // of a run that was cut off
+			bytes -= min(e.Size, r.s.PartSize(e.SHA256))
+		}
 	}
 	return need, bytes
 }
@@ -153,16 +156,18 @@ func (r *run) mismatch(ctx context.Context, d *download, err error) error {
 	if !ok {
 		return err
 	}
-	look := func() (string, error) { return r.look(ctx, d, m) }
-	was, lerr := look()
-	if lerr != nil {
-		return lerr
-	}
-	if lerr := r.settle(ctx, err, func() (bool, error) {
-		is, err := look()
-		return is == was, err
-	}); lerr != nil {
-		return lerr
+	if r.medium == nil { // nobody publishes to a medium that is carried
+		look := func() (string, error) { return r.look(ctx, d, m) }
+		was, lerr := look()
+		if lerr != nil {
+			return lerr
+		}
+		if lerr := r.settle(ctx, err, func() (bool, error) {
+			is, err := look()
+			return is == was, err
+		}); lerr != nil {
+			return lerr
+		}
 	}
 	// It held still. Is it what was read?
 	switch again := d.wave(ctx, []release.Member{m}); {

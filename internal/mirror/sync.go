@@ -30,6 +30,17 @@ type run struct {
 	content *store.Content // of what is shown, when it was read
 	result  *Result
 	began   time.Time
+	medium  medium // nil for what is reached over a line
+}
+
+// medium is a source that is carried: it may lack members, and it knows a bad
+// copy from a bad release.
+type medium interface {
+	// begin is told which release is about to be brought, after it was judged.
+	// Its error ends the run.
+	begin(ctx context.Context, r *run, st *release.Statement) error
+	// end may replace the error of the run before it counts as a refusal.
+	end(ctx context.Context, r *run, err error) error
 }
 
 // seen is what is known of the release that is being judged, for the record.
@@ -45,7 +56,11 @@ type seen struct {
 // release.Refusal in it; the mirror then shows what it showed before. With dry
 // nothing is written and no member is fetched: the result says what would be.
 func (m *Mirror) Sync(ctx context.Context, feed Feed, dry bool) (*Result, error) {
-	r := &run{m: m, feed: feed, dry: dry, began: m.now(), state: &store.State{},
+	return m.sync(ctx, feed, dry, nil)
+}
+
+func (m *Mirror) sync(ctx context.Context, feed Feed, dry bool, from medium) (*Result, error) {
+	r := &run{m: m, feed: feed, dry: dry, began: m.now(), state: &store.State{}, medium: from,
 		result: &Result{Source: feed.Source.String(), DryRun: dry, Facts: store.Facts{Feed: feed.Name}}}
 	done, err := r.open(ctx)
 	if err != nil {
@@ -53,6 +68,9 @@ func (m *Mirror) Sync(ctx context.Context, feed Feed, dry bool) (*Result, error)
 	}
 	defer done()
 	err = r.sync(ctx)
+	if r.medium != nil {
+		err = r.medium.end(ctx, r, err)
+	}
 	if refused, ok := errors.AsType[*release.Refusal](err); ok && !dry {
 		err = errors.Join(err, r.refused(refused))
 	}
@@ -73,7 +91,7 @@ func (r *run) open(ctx context.Context) (func(), error) {
 		}
 	} else {
 		if r.s, err = store.Create(r.m.Folder(r.feed.Name)); err == nil {
-			l, lerr := r.s.Lock(ctx, "stella mirror sync")
+			l, lerr := r.s.Lock(ctx, r.who())
 			if lerr != nil {
 				return nil, errors.Join(lerr, r.s.Close())
 			}
@@ -101,6 +119,13 @@ func (r *run) open(ctx context.Context) (func(), error) {
 		return nil, err
 	}
 	return done, nil
+}
+
+func (r *run) who() string {
+	if r.medium != nil {
+		return "stella mirror unpack"
+	}
+	return "stella mirror sync"
 }
 
 func (r *run) connect(ctx context.Context) (err error) {
@@ -168,6 +193,11 @@ func (r *run) once(ctx context.Context) error {
 	}
 	if err := r.reused(st); err != nil {
 		return err
+	}
+	if r.medium != nil {
+		if err := r.medium.begin(ctx, r, st); err != nil {
+			return err
+		}
 	}
 	return r.bring(ctx, st)
 }

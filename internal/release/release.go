@@ -112,8 +112,8 @@ func (s *Statement) encode() []byte {
 	text("feed", s.Feed)
 	text("exportId", s.ExportID)
 	b.WriteString(`"sequence":` + strconv.FormatInt(s.Sequence, 10) + ",")
-	text("generatedAt", s.GeneratedAt.Format(time.RFC3339))
-	text("expiresAt", s.ExpiresAt.Format(time.RFC3339))
+	text("generatedAt", s.GeneratedAt.UTC().Format(time.RFC3339))
+	text("expiresAt", s.ExpiresAt.UTC().Format(time.RFC3339))
 	b.WriteString(`"members":[`)
 	for i, m := range s.Members {
 		if i > 0 {

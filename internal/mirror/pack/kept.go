@@ -31,12 +31,16 @@ type span struct{ from, to int64 }
 
 func (p span) name() string { return fmt.Sprintf("%d-%d", p.from, p.to) }
 
-// UseKept lets the set use, and with write add to, what was kept below a folder
-// by earlier runs with the same release; what is there of others is removed.
-func (s *Set) UseKept(above string, write bool) error {
+// UseKept lets the set use, and add to, what was kept below a folder by
+// earlier runs with the same release. With only, what is there of others is
+// removed.
+func (s *Set) UseKept(above string, only bool) error {
 	k := &kept{path: filepath.Join(above, strings.TrimPrefix(s.Manifest.Statement, "sha256:")), above: above}
+	if s.kept != nil {
+		_ = s.kept.close()
+	}
 	s.kept = k
-	if write {
+	if only {
 		others, err := os.ReadDir(above)
 		if err != nil && !errors.Is(err, iofs.ErrNotExist) {
 			return err
@@ -215,7 +219,9 @@ func (s *Set) Done() error {
 		return nil
 	}
 	s.kept.spans = nil
-	return os.RemoveAll(s.kept.above)
+	err := os.RemoveAll(s.kept.path)
+	_ = os.Remove(s.kept.above) // if it is empty now
+	return err
 }
 
 // Append writes what is here without a hole from pos on, but not beyond end,

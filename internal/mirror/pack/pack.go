@@ -46,6 +46,7 @@ const (
 var (
 	ErrManifest = errors.New("not a description of a pack")            // [trust]
 	ErrMixed    = errors.New("parts of different packs")               // [trust], writing: [order]
+	ErrStream   = errors.New("the stream is not that of this release") // [trust]
 	ErrDamaged  = errors.New("a damaged copy")                         // [trust]
 	ErrAbsent   = errors.New("segments are not here")                  // [partial]
 	ErrGone     = errors.New("a segment was here and is here no more") // [transient]

@@ -31,7 +31,7 @@ func (s *Set) List(_ context.Context, prefix string, _ func(objstore.Info) error
 
 // Open implements objstore.Reader for the files of the statement and its
 // members. A member whose header in the stream is not the one that belongs
-// there is ErrDamaged or a release.Refusal; one that lies in segments that are
+// there is ErrStream, which may be a damaged copy: see Check. One that lies in segments that are
 // not here is ErrAbsent.
 func (s *Set) Open(ctx context.Context, key string, g objstore.Get) (*objstore.Object, error) {
 	if d, ok := s.papers[key]; ok {
@@ -60,14 +60,15 @@ func (s *Set) Open(ctx context.Context, key string, g objstore.Get) (*objstore.O
 	if g.Length > 0 {
 		to = min(to, from+g.Length)
 	}
-	if g.Offset == 0 {
+	first := g.Offset == 0 && m.Size > 0
+	if first {
 		from = s.layout.start[i]
 	}
 	if err := s.want(m.Path, from, to); err != nil {
 		return nil, err
 	}
 	b := &body{ctx: ctx, s: s, pos: from, end: to}
-	if g.Offset == 0 {
+	if first {
 		if err := s.header(b, i); err != nil {
 			return nil, errors.Join(err, b.Close())
 		}
@@ -87,7 +88,7 @@ func (s *Set) header(b io.Reader, i int) error {
 		return err
 	}
 	if path := s.layout.members[i].Path; !bytes.Equal(got, want) {
-		return release.Refuse(release.Format, "the stream has not the header of %s where it must be", path).About(path)
+		return release.Refuse(release.Format, "%s: %w", path, ErrStream).About(path)
 	}
 	return nil
 }
@@ -139,7 +140,8 @@ func (s *Set) want(path string, from, to int64) error {
 	if len(absent) == 0 {
 		return nil
 	}
-	return fault.Errorf(fault.Partial, "%s: %w: %s", path, ErrAbsent, strings.Join(s.Named(absent), ", "))
+	return fault.Errorf(fault.Partial, "%s: %w: %s", path, ErrAbsent, strings.Join(s.Named(absent), ", ")).
+		Hint("attach the medium that has %s, then run the same command with its folder", s.Manifest.Segments[absent[0]].Name)
 }
 
 // Named gives the names of segments, each once.

@@ -236,6 +236,28 @@ func (s *Set) Check(ctx context.Context, i int) error {
 	return err
 }
 
+// CheckRange is Check for every segment that is here and has bytes of from..to.
+func (s *Set) CheckRange(ctx context.Context, from, to int64) error {
+	for i := int(from / s.Manifest.SegmentSize); i < len(s.at) && int64(i)*s.Manifest.SegmentSize < to; i++ {
+		if s.at[i] == nil {
+			continue
+		}
+		if err := s.Check(ctx, i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Range returns where in the stream what is needed of a member lies, of which
+// have bytes are here already; false before Bind.
+func (s *Set) Range(path string, have int64) (from, to int64, ok bool) {
+	if s.layout == nil {
+		return 0, 0, false
+	}
+	return s.layout.span(path, have)
+}
+
 // read reads a small file.
 func (d *folder) read(ctx context.Context, name string, limit int64) ([]byte, error) {
 	var b bytes.Buffer

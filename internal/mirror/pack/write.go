@@ -28,6 +28,7 @@ type Job struct {
 	Dir         string                            // folder to write to; its parent must be there
 	SegmentSize int64                             // bytes; DefaultSegment when 0
 	Step        func(done int64, finished string) // of the stream; with the name of a segment that is durable; may be nil
+	Planned     func(*Manifest)                   // once, before anything is written; may be nil
 	Hook        durable.Hook
 }
 
@@ -50,6 +51,9 @@ func Write(ctx context.Context, j Job, dry bool) (*Written, error) {
 	l, m, err := j.plan()
 	if err != nil {
 		return nil, err
+	}
+	if j.Planned != nil {
+		j.Planned(m)
 	}
 	t, err := openTarget(j.Dir, !dry)
 	if dry && errors.Is(err, fs.ErrNotExist) {

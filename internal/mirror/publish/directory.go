@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -221,9 +222,10 @@ func (d *Dir) build(ctx context.Context, p *parcel, stage string) error {
 	return nil
 }
 
-// check reads an export that is there already: it must be this one.
+// check reads an export that is there already: it must be this one. Only its
+// signatures may become more.
 func (d *Dir) check(ctx context.Context, p *parcel) error {
-	return each(ctx, p.parallel, p.files, func(ctx context.Context, f *file) error {
+	err := each(ctx, p.parallel, p.files, func(ctx context.Context, f *file) error {
 		key := p.st.ExportID + "/" + f.Path
 		is := &file{Member: release.Member{Path: key, Size: f.Size}, from: &folder{d.store, d.path}}
 		if err := is.digest(ctx, nil); err != nil || is.SHA256 != f.SHA256 {
@@ -235,6 +237,11 @@ func (d *Dir) check(ctx context.Context, p *parcel) error {
 		}
 		return nil
 	})
+	if err != nil || bytes.Equal(p.has, p.jws) {
+		return err
+	}
+	_, err = d.store.Put(ctx, p.st.ExportID+"/"+release.FileSignature, bytes.NewReader(p.jws), int64(len(p.jws)))
+	return err
 }
 
 // show flips the link.

@@ -16,7 +16,8 @@ type parcel struct {
 	files    []*file
 	shown    *believed // what was shown when the run began; nil if nothing was
 	copies   bool
-	resumed  bool // an earlier run has put it there already
+	resumed  bool   // an earlier run has put it there already
+	has      []byte // its signature file then
 	parallel int
 	meter    func(EventType) func(members int, bytes int64)
 	notify   func(t EventType, members int, bytes int64)

@@ -228,6 +228,9 @@ func (j *job) statement(context.Context) error {
 		}
 	}
 	j.parcel = j.newParcel(st, data)
+	if j.there != nil {
+		j.parcel.has = j.there.jws
+	}
 	return nil
 }
 

@@ -201,25 +201,30 @@ func newJob(from string, to Destination, o Options) (*job, error) {
 // does.
 func (j *job) write(ctx context.Context) error {
 	p := j.parcel
-	j.result.Outcome = Published
 	same := j.shown != nil && bytes.Equal(j.shown.data, p.data)
-	if j.there != nil {
-		j.result.Outcome = Finished
-	}
-	if !same { // what is shown was put there whole before
+	// What is shown was put there whole before, but may get another signature.
+	complete := same && j.there != nil && bytes.Equal(j.there.jws, p.jws)
+	if !complete {
 		if err := j.to.put(ctx, p); err != nil {
 			return err
 		}
 	}
-	if err := j.alone(ctx, j.shown); err != nil {
-		return err
+	if !same {
+		if err := j.alone(ctx, j.shown); err != nil {
+			return err
+		}
 	}
 	wrote, err := j.to.show(ctx, p)
 	if err != nil {
 		return err
 	}
-	if same && !wrote {
+	switch {
+	case complete && !wrote:
 		j.result.Outcome = Unchanged
+	case j.there != nil:
+		j.result.Outcome = Finished
+	default:
+		j.result.Outcome = Published
 	}
 	j.result.Uploaded, j.result.Sent = p.uploaded, p.sent
 	j.result.Copied, j.result.Removed = p.copied, p.removed

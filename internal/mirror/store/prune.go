@@ -47,7 +47,7 @@ func (s *Store) PlanPrune(keep int, before time.Time) (*PruneResult, error) {
 		if err != nil {
 			return nil, fmt.Errorf("planning a prune: %w", err)
 		}
-		if id == latest || id == previous || len(ids)-i <= keep || info.ModTime().After(before) {
+		if id == latest || id == previous || len(ids)-i <= keep || info.ModTime().After(before) || s.held(id) {
 			out.Kept = append(out.Kept, id)
 			continue
 		}

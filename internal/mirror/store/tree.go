@@ -130,6 +130,11 @@ func (s *Store) discard(id string) error {
 			return errors.Join(err, fault.Errorf(fault.Order, "release %s is shown and cannot be removed", id))
 		}
 	}
+	free, err := s.claim(id)
+	if err != nil {
+		return err
+	}
+	defer free()
 	trash := s.path(dirStaging, "removed-"+id)
 	if err := os.RemoveAll(trash); err != nil {
 		return err

@@ -47,6 +47,9 @@ func TestFaults(t *testing.T) {
 					} else if !errors.Is(err, objstore.ErrNotFound) {
 						t.Error(err)
 					}
+					if left, err := filepath.Glob(filepath.Join(strings.TrimPrefix(s.Place(), "file://"), "a/b/.tmp-*")); len(left) != 0 || err != nil {
+						t.Errorf("left over: %q, %v", left, err)
+					}
 					if got != "old" && got != after || err == nil && got != after {
 						t.Errorf("%v, and it holds %q", err, got)
 					}

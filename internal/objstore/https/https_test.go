@@ -168,8 +168,12 @@ func TestAnswers(t *testing.T) {
 		"gzip":             {header(200, "Content-Encoding", "gzip"), nil, fault.Trust, "Content-Encoding"},
 		"long error": {func(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(503)
-			for r.Context().Err() == nil {
+			for sent := 0; r.Context().Err() == nil; sent += 8 << 10 {
 				if _, err := w.Write(make([]byte, 8<<10)); err != nil {
+					return
+				}
+				if sent > 64<<20 { // more than all buffers between
+					t.Error("an error body is read without end")
 					return
 				}
 			}

@@ -85,6 +85,29 @@ func TestListings(t *testing.T) {
 	}
 }
 
+// TestEmptyPages: a few are passed over, but not without end.
+func TestEmptyPages(t *testing.T) {
+	for name, c := range map[string]struct {
+		empty int32
+		kind  fault.Kind
+	}{"control": {20, fault.None}, "endless": {1 << 30, fault.Trust}} {
+		var calls atomic.Int32
+		s := fake(t, func(w http.ResponseWriter, r *http.Request) {
+			n := calls.Add(1)
+			if n > c.empty {
+				fmt.Fprint(w, contents("", "p/a"))
+				return
+			}
+			fmt.Fprint(w, contents(fmt.Sprintf(`<IsTruncated>true</IsTruncated><NextContinuationToken>%d</NextContinuationToken>`, n)))
+		})
+		keys := 0
+		err := s.List(t.Context(), "", func(objstore.Info) error { keys++; return nil })
+		if fault.KindOf(err) != c.kind || (keys == 1) != (err == nil) || calls.Load() > 200 {
+			t.Errorf("%s: %d keys after %d calls, %v", name, keys, calls.Load(), err)
+		}
+	}
+}
+
 // TestTries: Open asks once, the others three times, and what they say then.
 func TestTries(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -100,6 +123,7 @@ func TestTries(t *testing.T) {
 		"403 bare": {403, "", objstore.ErrDenied, 1},
 		"skew":     {403, "RequestTimeTooSkewed", objstore.ErrDenied, 1},
 		"expired":  {400, "ExpiredToken", objstore.ErrDenied, 1},
+		"no code":  {403, "s3cret and more", objstore.ErrDenied, 1},
 		"redirect": {307, "TemporaryRedirect", objstore.ErrRedirect, 1},
 	} {
 		var calls atomic.Int32

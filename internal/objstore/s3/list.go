@@ -14,6 +14,10 @@ import (
 	"github.com/stella-ops/stella/internal/objstore"
 )
 
+// maxEmpty bounds how many pages without a key may follow one another: there
+// are such pages where many objects were deleted.
+const maxEmpty = 100
+
 // List implements objstore.Reader. Empty objects whose key ends in a slash,
 // which consoles make as folders, are not listed: they are no objects here.
 func (s *Store) List(ctx context.Context, prefix string, each func(objstore.Info) error) error {
@@ -27,6 +31,7 @@ func (s *Store) List(ctx context.Context, prefix string, each func(objstore.Info
 		Bucket: &s.place.Host, Prefix: aws.String(s.prefix + prefix),
 		EncodingType: types.EncodingTypeUrl, // XML cannot carry all keys
 	}
+	empty := 0 // pages in a row
 	p := page{s: s, prefix: s.prefix + prefix, each: each}
 	for {
 		out, err := s.sdk.ListObjectsV2(ctx, in)
@@ -50,7 +55,10 @@ func (s *Store) List(ctx context.Context, prefix string, each func(objstore.Info
 			return nil
 		}
 		next := aws.ToString(out.NextContinuationToken)
-		if next == "" || next == aws.ToString(in.ContinuationToken) || len(out.Contents) == 0 {
+		if len(out.Contents) > 0 {
+			empty = 0
+		}
+		if empty++; next == "" || empty > maxEmpty {
 			return p.broken("it says that there is more, but does not go on")
 		}
 		in.ContinuationToken = &next

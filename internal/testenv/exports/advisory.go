@@ -159,10 +159,11 @@ func (e *export) bundle(domain string) (release.Member, []manifestCount, error) 
 		return release.Member{}, nil, err
 	}
 	count := map[string]int{}
-	err = f.text(`{"advisories":[`)
+	begin := `{"advisories":[`
 	if e.o.Feed == Excititor && !e.o.Minimal {
-		err = f.text(`{"advisories":[],"claims":[`)
+		begin = `{"advisories":[],"claims":[`
 	}
+	err = f.text(begin)
 	for n := 0; err == nil && e.more(n, f.size); n++ {
 		var record any
 		if e.o.Feed == Excititor {

@@ -3,7 +3,6 @@ package httpget
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -70,9 +69,7 @@ func target(location string) string {
 // kind Trust and no ErrTransient: trying again does not help.
 func Cut(op objstore.Op, place, key string, err error) error {
 	var unverified *tls.CertificateVerificationError
-	var authority x509.UnknownAuthorityError
-	var name x509.HostnameError
-	if errors.As(err, &unverified) || errors.As(err, &authority) || errors.As(err, &name) {
+	if errors.As(err, &unverified) {
 		return fault.Errorf(fault.Trust, "%s: the server's certificate does not verify: %w", objstore.Naming(op, place, key), err).
 			Hint("if the server has a private CA, name the CA's file in the configuration")
 	}
