@@ -13,7 +13,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/stella-ops/stella/internal/durable"
 	"github.com/stella-ops/stella/internal/fault"
 	"github.com/stella-ops/stella/internal/release"
 )
@@ -95,7 +94,7 @@ func FromMembers(layout Layout, feed, id string, generated time.Time, list []Ent
 }
 
 // Record puts what the content says of itself into a tree: the statement, or
-// beside the tree the inventory.
+// the inventory, which Place puts beside it.
 func (t *Tree) Record(c *Content) error {
 	if c.Layout == Signed {
 		if err := t.Write(release.FileStatement, c.Statement); err != nil {
@@ -103,16 +102,9 @@ func (t *Tree) Record(c *Content) error {
 		}
 		return t.Write(release.FileSignature, c.Signatures)
 	}
-	data, err := json.Marshal(inventory{inventorySchema, c.Facts, c.List})
-	if err != nil {
-		return err
-	}
-	d, err := durable.Open(t.s.path(dirReleases))
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return full(d.Write(t.id+suffixInventory, data, 0o644))
+	var err error
+	t.inventory, err = json.Marshal(inventory{inventorySchema, c.Facts, c.List})
+	return err
 }
 
 // Content reads what a release on disk says of itself. A statement's signature

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/stella-ops/stella/internal/durable"
 	"github.com/stella-ops/stella/internal/fault"
 	"github.com/stella-ops/stella/internal/release"
 )
@@ -21,6 +22,8 @@ type Tree struct {
 	dir   string
 	dirs  map[string]bool
 	parts map[string]bool // digests that lie in staging still
+
+	inventory []byte // of a release without a statement
 }
 
 // Build begins the tree of an export, after removing what an earlier run left
@@ -96,17 +99,29 @@ func (t *Tree) Place(ctx context.Context) error {
 			return full(fmt.Errorf("keeping object %s: %w", sha, err))
 		}
 	}
-	to := t.s.ReleasePath(t.id)
-	err := os.Rename(t.dir, to)
-	if errors.Is(err, fs.ErrExist) || errors.Is(err, syscall.ENOTEMPTY) {
-		if err = t.s.discard(t.id); err == nil {
-			err = os.Rename(t.dir, to)
+	if t.s.HasRelease(t.id) {
+		if err := t.s.discard(t.id); err != nil {
+			return full(err)
 		}
 	}
-	if err != nil {
+	if t.inventory != nil {
+		if err := t.s.writeInventory(t.id, t.inventory); err != nil {
+			return full(err)
+		}
+	}
+	if err := os.Rename(t.dir, t.s.ReleasePath(t.id)); err != nil {
 		return full(fmt.Errorf("placing release %s: %w", t.id, err))
 	}
 	return syncDir(t.s.path(dirReleases))
+}
+
+func (s *Store) writeInventory(id string, data []byte) error {
+	d, err := durable.Open(s.path(dirReleases))
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Write(id+suffixInventory, data, 0o644)
 }
 
 // keep moves a part to its place among the objects.
