@@ -12,6 +12,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/stella-ops/stella/internal/authority"
+	"github.com/stella-ops/stella/internal/testenv/s3server"
 )
 
 var update = flag.Bool("update", false, "rewrite what the scripts compare with")
@@ -29,7 +30,12 @@ func programs() map[string]func() {
 	}
 }
 
-func TestMain(m *testing.M) { testscript.Main(m, programs()) }
+func TestMain(m *testing.M) {
+	if code, was := s3server.Child(); was { // the S3 server of scripts is this program too
+		os.Exit(code)
+	}
+	testscript.Main(m, programs())
+}
 
 // TestScripts runs every script below testdata/script. Folders are walked, so
 // that no script is ever left out.
@@ -47,13 +53,14 @@ func TestScripts(t *testing.T) {
 	if err != nil || len(dirs) == 0 {
 		t.Fatalf("walking the scripts: %d folders, %v", len(dirs), err)
 	}
+	s3 := newSharedS3(t)
 	for dir := range dirs {
 		t.Run(filepath.Base(dir), func(t *testing.T) {
 			t.Parallel()
 			testscript.Run(t, testscript.Params{
 				Dir:                 dir,
 				Setup:               setup,
-				Cmds:                addWaitCommands(addPersonCommands(addAuthCommands(commands()))),
+				Cmds:                addMirrorCommands(addWaitCommands(addPersonCommands(addAuthCommands(commands()))), s3),
 				RequireExplicitExec: true,
 				RequireUniqueNames:  true,
 				UpdateScripts:       *update,

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -37,6 +38,7 @@ func newMirrorCmd(app *App) *cobra.Command {
 func mirrorCommands(app *App) []*cobra.Command {
 	return []*cobra.Command{
 		newMirrorSyncCmd(app), newMirrorVerifyCmd(app), newMirrorStatusCmd(app), newMirrorRollbackCmd(app), newMirrorPruneCmd(app),
+		newMirrorPublishCmd(app), newMirrorPackCmd(app), newMirrorUnpackCmd(app),
 	}
 }
 
@@ -214,7 +216,7 @@ func exportsOnDisk(app *App, f *pflag.FlagSet) []string {
 	}
 	names := feedNames(c)
 	if given := f.Lookup("feed"); given != nil && given.Changed {
-		names = []string{strings.Trim(given.Value.String(), "[]")}
+		names = strings.Split(strings.Trim(given.Value.String(), "[]"), ",")
 	}
 	var out []string
 	for _, name := range names {
@@ -229,11 +231,11 @@ func exportsOnDisk(app *App, f *pflag.FlagSet) []string {
 		}
 		latest, _ := s.Latest()
 		for _, id := range ids {
-			if note := name; id == latest {
-				out = append(out, id+"\t"+note+", shown")
-			} else {
-				out = append(out, id+"\t"+note)
+			note := name
+			if id == latest {
+				note += ", shown"
 			}
+			out = append(out, id+"\t"+note)
 		}
 	}
 	return out
@@ -243,17 +245,12 @@ func exportsOnDisk(app *App, f *pflag.FlagSet) []string {
 // holds up no other feed, and returns what went wrong in the order of the feeds.
 func (m *mirrors) each(ctx context.Context, do func(context.Context, *mirror.Mirror, mirror.Feed) error, notify func(mirror.Event)) []error {
 	errs := make([]error, len(m.feeds))
-	done := make(chan struct{})
+	var wg sync.WaitGroup
 	for i, f := range m.feeds {
 		engine := m.engine
 		engine.Notify = notify
-		go func() {
-			defer func() { done <- struct{}{} }()
-			errs[i] = do(ctx, &engine, f)
-		}()
+		wg.Go(func() { errs[i] = do(ctx, &engine, f) })
 	}
-	for range m.feeds {
-		<-done
-	}
+	wg.Wait()
 	return errs
 }

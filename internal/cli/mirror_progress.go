@@ -15,14 +15,19 @@ import (
 // STELLA_PROGRESS_INTERVAL says otherwise.
 const jsonEvery = 5 * time.Second
 
+// quiet is how long a step goes on before people are told: most are over
+// before that, and a timer's journal stays clean.
+const quiet = time.Second
+
 // mirrorProgress is a progress event.
 type mirrorProgress struct {
 	Feed     string `json:"feed"`
+	Step     string `json:"step,omitempty"`
 	ExportID string `json:"export_id,omitempty"`
 	Members  int    `json:"members_done"`
 	Of       int    `json:"members"` // 0: not counted
 	Bytes    int64  `json:"bytes_done"`
-	Total    int64  `json:"bytes"`       // 0: not known
+	Total    int64  `json:"bytes"` // 0: not known
 	Rate     int64  `json:"bytes_per_s"`
 	Left     int64  `json:"left_s"` // -1: not known
 }
@@ -33,8 +38,8 @@ type mirrorWarning struct {
 	Message string `json:"message"`
 }
 
-// progress shows what several feeds do at once. It is safe for concurrent use.
-type progress struct {
+// mirrorReport shows what several feeds do at once. It is safe for concurrent use.
+type mirrorReport struct {
 	app    *App
 	events *ui.Events
 
@@ -48,46 +53,29 @@ type feedProgress struct {
 	began, told time.Time
 }
 
-func newProgress(app *App, events *ui.Events) *progress {
-	return &progress{app: app, events: events, feeds: map[string]*feedProgress{}}
+func newMirrorReport(app *App, events *ui.Events) *mirrorReport {
+	return &mirrorReport{app: app, events: events, feeds: map[string]*feedProgress{}}
 }
 
 // emit prints an event between the progress.
-func (p *progress) emit(typ ui.EventType, v any, text string) error {
+func (p *mirrorReport) emit(typ ui.EventType, v any, text string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.events.Emit(typ, v, text)
 }
 
 // done takes a feed from the progress line.
-func (p *progress) done(feed string) {
+func (p *mirrorReport) done(feed string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.feeds, feed)
 }
 
-// notify takes what the engine tells.
-func (p *progress) notify(e mirror.Event) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	now := p.app.Now()
+// notify takes what the engine of mirrors tells.
+func (p *mirrorReport) notify(e mirror.Event) {
 	switch e.Type {
 	case mirror.Found, mirror.Progress:
-		f := p.feeds[e.Feed]
-		if f == nil || e.Type == mirror.Found || f.ExportID != e.ExportID {
-			if !slices.Contains(p.order, e.Feed) {
-				p.order = append(p.order, e.Feed)
-			}
-			f = &feedProgress{began: now, mirrorProgress: mirrorProgress{Feed: e.Feed, ExportID: e.ExportID, Left: -1}}
-			p.feeds[e.Feed] = f
-		}
-		f.Total = e.Total
-		if e.Type == mirror.Found {
-			f.Of = e.Members
-			return
-		}
-		f.Members, f.Bytes = e.Members, e.Bytes
-		p.show(f, now)
+		p.step("", e)
 	case mirror.Restarted:
 		p.warn(e.Feed, "%s; beginning again", e.Text)
 	case mirror.Settling:
@@ -95,7 +83,29 @@ func (p *progress) notify(e mirror.Event) {
 	}
 }
 
-func (p *progress) settle() time.Duration {
+// step takes how far one step of the work on a feed is.
+func (p *mirrorReport) step(name string, e mirror.Event) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := p.app.Now()
+	f := p.feeds[e.Feed]
+	if f == nil || e.Type == mirror.Found || f.ExportID != e.ExportID || f.Step != name {
+		if !slices.Contains(p.order, e.Feed) {
+			p.order = append(p.order, e.Feed)
+		}
+		f = &feedProgress{began: now, mirrorProgress: mirrorProgress{Feed: e.Feed, Step: name, ExportID: e.ExportID, Left: -1}}
+		p.feeds[e.Feed] = f
+	}
+	f.Total = e.Total
+	if e.Type == mirror.Found {
+		f.Of = e.Members
+		return
+	}
+	f.Members, f.Bytes = e.Members, e.Bytes
+	p.show(f, now)
+}
+
+func (p *mirrorReport) settle() time.Duration {
 	c, err := p.app.Config()
 	if err != nil {
 		return 0
@@ -103,13 +113,15 @@ func (p *progress) settle() time.Duration {
 	return c.Mirror.Settle.Std()
 }
 
-func (p *progress) warn(feed, format string, args ...any) {
+func (p *mirrorReport) warn(feed, format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	_ = p.events.Emit(ui.Warning, mirrorWarning{feed, text}, feed+": "+text)
 }
 
 // show updates the rate, and tells it now and then.
-func (p *progress) show(f *feedProgress, now time.Time) {
+func (p *mirrorReport) show(f *feedProgress, now time.Time) {
 	f.Rate = rate(f.Bytes, now.Sub(f.began))
 	if f.Left = -1; f.Rate > 0 && f.Total > 0 {
 		f.Left = max(0, f.Total-f.Bytes) / f.Rate
@@ -125,6 +137,9 @@ func (p *progress) show(f *feedProgress, now time.Time) {
 		}
 		return
 	}
+	if now.Sub(f.began) < quiet {
+		return
+	}
 	var parts []string
 	for _, name := range p.order {
 		if f := p.feeds[name]; f != nil {
@@ -138,6 +153,9 @@ func (p *progress) show(f *feedProgress, now time.Time) {
 func (f *feedProgress) text() string {
 	var b strings.Builder
 	b.WriteString(f.Feed + ":")
+	if f.Step != "" {
+		b.WriteString(" " + f.Step)
+	}
 	if f.Of > 0 {
 		fmt.Fprintf(&b, " %d/%d members,", f.Members, f.Of)
 	}

@@ -91,7 +91,7 @@ func runMirrorSync(ctx context.Context, app *App, o mirrorSyncOptions) error {
 	defer m.close()
 	events := app.Streams.Events(SchemaMirrorSync)
 	defer events.Close()
-	p := newProgress(app, events)
+	p := newMirrorReport(app, events)
 	s := syncSummary{DryRun: o.dryRun, Feeds: len(m.feeds), Counts: map[mirror.Outcome]int{}}
 	started := struct {
 		Feeds  []string `json:"feeds"`
@@ -109,7 +109,7 @@ func runMirrorSync(ctx context.Context, app *App, o mirrorSyncOptions) error {
 		item, err := m.sync(ctx, engine, f, o.dryRun)
 		p.done(f.Name)
 		ends <- item
-		if shown := p.emit(ui.Item, item, item.text(app.Now())); err == nil {
+		if shown := p.emit(ui.Item, item, item.text()); err == nil {
 			err = shown
 		}
 		return err
@@ -172,7 +172,7 @@ func (m *mirrors) sync(ctx context.Context, engine *mirror.Mirror, f mirror.Feed
 }
 
 // text is the line of one feed.
-func (i *syncItem) text(now time.Time) string {
+func (i *syncItem) text() string {
 	still := "; nothing is served yet"
 	if i.Before != "" {
 		still = "; " + i.Before + " is served as before"
@@ -187,9 +187,9 @@ func (i *syncItem) text(now time.Time) string {
 		return fmt.Sprintf("%s: shows %s, which an earlier run had accepted", i.Feed, described(&i.Facts))
 	case mirror.Updated:
 		if i.DryRun {
-			return fmt.Sprintf("%s: would update from %s to %s, fetching %s, %s", i.Feed, orNothing(i.Before), described(&i.Facts), count(int64(i.Fetched), "member"), size(i.Received))
+			return fmt.Sprintf("%s: would update to %s%s, fetching %s, %s", i.Feed, described(&i.Facts), after(i.Before), count(int64(i.Fetched), "member"), size(i.Received))
 		}
-		return fmt.Sprintf("%s: updated from %s to %s; fetched %s, %s in %s", i.Feed, orNothing(i.Before), described(&i.Facts),
+		return fmt.Sprintf("%s: updated to %s%s; fetched %s, %s in %s", i.Feed, described(&i.Facts), after(i.Before),
 			count(int64(i.Fetched), "member"), size(i.Received), span(time.Duration(i.Seconds*float64(time.Second))))
 	case outcomeRefused:
 		return fmt.Sprintf("%s: refused (%s)%s", i.Feed, i.Refusal.Reason, still)
@@ -210,6 +210,14 @@ func described(f *store.Facts) string {
 		text += ", " + string(f.Layout)
 	}
 	return text
+}
+
+// after names the release before.
+func after(export string) string {
+	if export == "" {
+		return ", the first release"
+	}
+	return ", after " + export
 }
 
 func orNothing(export string) string {

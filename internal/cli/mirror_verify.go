@@ -89,7 +89,7 @@ func runMirrorVerify(ctx context.Context, app *App, o mirrorVerifyOptions) error
 	}
 	events := app.Streams.Events(SchemaMirrorVerify)
 	defer events.Close()
-	p := newProgress(app, events)
+	p := newMirrorReport(app, events)
 	if err := p.emit(ui.Started, map[string]bool{"remote": o.remote}, ""); err != nil {
 		return err
 	}

@@ -1,7 +1,6 @@
 package mirror_test
 
 import (
-	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -192,52 +191,45 @@ func attacks() []attack {
 
 // TestAttacks: each attack is refused with its own reason, also by a mirror
 // that never synced; the last good release stays; the control is taken.
-func TestAttacks(t *testing.T) {
+func TestAttacks(t *testing.T) { eachAttack(t, newWorld) }
+
+func eachAttack(t *testing.T, make func(*testing.T) *world) {
 	for _, a := range attacks() {
-		for _, fresh := range []bool{false, true} {
-			if fresh && !a.first {
-				continue
-			}
-			name := a.name
-			if fresh {
-				name += " (first sync)"
-			}
-			t.Run(name, func(t *testing.T) {
-				t.Parallel()
-				w := newWorld(t)
-				var before map[string][]byte
-				if !fresh {
-					before = w.publish(1)
-					w.good(before)
-				}
-				honest := w.publish(2)
-				policy := w.m.Policy
-				w.put(a.do(w, honest))
-				_, err := w.sync()
-				if release.ReasonOf(err) != a.want || fault.KindOf(err) != fault.Trust {
-					t.Fatalf("reason %q, kind %v: %v", release.ReasonOf(err), fault.KindOf(err), err)
-				}
-				if errors.Is(err, fault.As(fault.Transient, err)) {
-					t.Error("also transient")
-				}
-				w.m.Policy = policy
-				st, serr := w.m.Status("concelier")
-				if serr != nil || st.Refusals[a.want] != 1 || st.Refused == nil || st.Refused.Reason != a.want {
-					t.Errorf("status: %v %+v", serr, st)
-				}
-				if fresh {
-					if st.Shown.ExportID != "" {
-						t.Errorf("something is shown: %+v", st.Shown)
-					}
-				} else {
-					w.shows(before)
-				}
-				w.put(honest)
-				if res := w.good(honest); res.Outcome != mirror.Updated {
-					t.Errorf("control: %+v", res)
-				}
-			})
+		t.Run(a.name, func(t *testing.T) { t.Parallel(); a.run(t, make(t), false) })
+		if a.first {
+			t.Run(a.name+" (first sync)", func(t *testing.T) { t.Parallel(); a.run(t, make(t), true) })
 		}
+	}
+}
+
+func (a attack) run(t *testing.T, w *world, fresh bool) {
+	var before map[string][]byte
+	if !fresh {
+		before = w.publish(1)
+		w.good(before)
+	}
+	honest := w.publish(2)
+	policy := w.m.Policy
+	w.put(a.do(w, honest))
+	_, err := w.sync()
+	if release.ReasonOf(err) != a.want || fault.KindOf(err) != fault.Trust {
+		t.Fatalf("reason %q, kind %v: %v", release.ReasonOf(err), fault.KindOf(err), err)
+	}
+	w.m.Policy = policy
+	st, serr := w.m.Status("concelier")
+	if serr != nil || st.Refusals[a.want] != 1 || st.Refused == nil || st.Refused.Reason != a.want {
+		t.Errorf("status: %v %+v", serr, st)
+	}
+	if fresh {
+		if st.Shown.ExportID != "" {
+			t.Errorf("something is shown: %+v", st.Shown)
+		}
+	} else {
+		w.shows(before)
+	}
+	w.put(honest)
+	if res := w.good(honest); res.Outcome != mirror.Updated {
+		t.Errorf("control: %+v", res)
 	}
 }
 

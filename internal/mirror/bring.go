@@ -37,7 +37,10 @@ func (r *run) bring(ctx context.Context, st *release.Statement) error {
 	if err := d.all(ctx, need); err != nil {
 		return r.mismatch(ctx, d, err)
 	}
-	if err := r.documents(st); err != nil {
+	if err := documents(st, func(path string) ([]byte, error) {
+		m, _ := st.Find(path)
+		return r.s.Staged(m, release.MaxIndex)
+	}); err != nil {
 		return err
 	}
 	r.result.Received = d.src.Received()
@@ -111,12 +114,9 @@ func (r *run) show(ctx context.Context, c *store.Content) error {
 	return nil
 }
 
-// documents holds index and manifests, which are on disk now, to the statement.
-func (r *run) documents(st *release.Statement) error {
-	read := func(path string) ([]byte, error) {
-		m, _ := st.Find(path)
-		return r.s.Staged(m, release.MaxIndex)
-	}
+// documents holds index and manifests to the statement. What read returns has
+// the digest that the statement says.
+func documents(st *release.Statement, read func(path string) ([]byte, error)) error {
 	data, err := read(release.PathIndex)
 	if err != nil {
 		return err

@@ -1,9 +1,11 @@
 package mirror
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 
@@ -58,56 +60,26 @@ const large = 8 << 20
 
 // wave brings members by parallel requests, the large ones first.
 func (d *download) wave(ctx context.Context, list []release.Member) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	larges := 0
-	queue := make(chan release.Member)
-	go func() {
-		defer close(queue)
-		for _, big := range []bool{true, false} {
-			for _, m := range list {
-				if (m.Size >= large) != big {
-					continue
-				}
-				select {
-				case queue <- m:
-				case <-ctx.Done():
-					return
-				}
-			}
-		}
-	}()
-	for _, m := range list {
-		if m.Size >= large {
-			larges++
-		}
-	}
+	list = slices.Clone(list)
+	slices.SortStableFunc(list, func(a, b release.Member) int { return cmp.Compare(rank(a), rank(b)) })
+	larges, _ := slices.BinarySearchFunc(list, 1, func(m release.Member, r int) int { return cmp.Compare(rank(m), r) })
 	split := max(1, d.r.m.parallel()/max(1, larges))
-	var wg sync.WaitGroup
-	var once sync.Once
-	var failed error
-	for range min(d.r.m.parallel(), len(list)) {
-		wg.Go(func() {
-			for m := range queue {
-				if err := d.member(ctx, m, split); err != nil {
-					once.Do(func() { failed = err; cancel(err) })
-				}
-			}
-		})
+	return each(ctx, d.r.m.parallel(), list, func(ctx context.Context, _ int, m release.Member) error {
+		return d.member(ctx, m, split)
+	})
+}
+
+// rank puts large members before the others, which keep their order.
+func rank(m release.Member) int {
+	if m.Size >= large {
+		return 0
 	}
-	wg.Wait()
-	if failed == nil {
-		failed = context.Cause(ctx)
-	}
-	return failed
+	return 1
 }
 
 // member brings one member. What an earlier run left of it may be rubbish (the
 // power went), so a mismatch counts only for bytes that this run has read.
 func (d *download) member(ctx context.Context, m release.Member, split int) error {
-	if err := context.Cause(ctx); err != nil {
-		return err
-	}
 	part, err := d.r.s.Part(m.SHA256)
 	if err != nil {
 		return err

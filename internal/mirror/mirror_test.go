@@ -24,11 +24,13 @@ import (
 	"github.com/stella-ops/stella/internal/release"
 )
 
-// world is a publisher with its keys, a source in memory, and a mirror of it.
+// world is a publisher with its keys, a source, in memory unless worldOn made
+// it, and a mirror of it.
 type world struct {
 	t      *testing.T
 	at     time.Time
-	source *mem.Store
+	source objstore.Store
+	opened map[objstore.Place]objstore.Reader // what worldOn reads
 	m      *mirror.Mirror
 	feed   mirror.Feed
 	keys   map[string]*jose.Signer

@@ -174,8 +174,10 @@ func (r *run) once(ctx context.Context) error {
 	}
 	st, err := r.statement(ctx, etag)
 	switch {
-	case errors.Is(err, objstore.ErrNotModified):
+	case errors.Is(err, objstore.ErrNotModified) && etag != "":
 		return r.unchanged()
+	case errors.Is(err, objstore.ErrNotModified):
+		return fault.Errorf(fault.Transient, "%s answers that nothing changed, though nobody asked", r.src.Place())
 	case errors.Is(err, objstore.ErrNotFound):
 		return r.withoutStatement(ctx)
 	case err != nil:

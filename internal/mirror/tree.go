@@ -64,13 +64,15 @@ func (r *run) tree(ctx context.Context) error {
 	if err := r.room(r.result.Received); err != nil {
 		return err
 	}
-	for _, i := range need {
-		e, err := r.treeFile(ctx, i)
-		if err != nil {
-			return err
-		}
-		entries = append(entries, e)
+	fresh := make([]store.Entry, len(need))
+	err = each(ctx, r.m.parallel(), need, func(ctx context.Context, i int, info objstore.Info) (err error) {
+		fresh[i], err = r.treeFile(ctx, i, info)
+		return err
+	})
+	if err != nil {
+		return err
 	}
+	entries = append(entries, fresh...)
 	again, err := r.listing(ctx)
 	if err != nil {
 		return err
@@ -101,8 +103,8 @@ func (r *run) listing(ctx context.Context) ([]objstore.Info, error) {
 	return list, err
 }
 
-func (r *run) treeFile(ctx context.Context, i objstore.Info) (store.Entry, error) {
-	part, err := r.s.Part("incoming")
+func (r *run) treeFile(ctx context.Context, n int, i objstore.Info) (store.Entry, error) {
+	part, err := r.s.Part(fmt.Sprintf("incoming-%d", n))
 	if err != nil {
 		return store.Entry{}, err
 	}

@@ -95,7 +95,10 @@ func (c *carried) begin(ctx context.Context, r *run, st *release.Statement) erro
 	}
 	content := store.FromStatement(st, r.seen.statement, r.seen.jws)
 	need, bytes := r.missing(content)
-	s := c.sort(r, need)
+	s, err := c.sort(ctx, r, need)
+	if err != nil {
+		return err
+	}
 	if len(s.lacking) == 0 {
 		return nil
 	}
@@ -120,15 +123,23 @@ func (c *carried) useKept(r *run, only bool) error {
 	return c.set.UseKept(filepath.Join(r.s.Path(), keptFolder), only)
 }
 
-func (c *carried) sort(r *run, need []release.Member) *supply {
+// sort finds out how the members that are needed can be had. What is kept of
+// those that are whole is looked at, and is not there when it is not right.
+func (c *carried) sort(ctx context.Context, r *run, need []release.Member) (*supply, error) {
 	s := &supply{}
 	for _, m := range need {
 		var have int64
 		if r.s != nil {
 			have = min(m.Size, r.s.PartSize(m.SHA256))
 		}
-		from, to, _ := c.set.Range(m.Path, have)
-		if have > 0 && have == m.Size || c.set.Has(from, to) {
+		from, to, _ := c.set.Range(m.Path)
+		staged := have > 0 && have == m.Size
+		if !staged && !r.dry && c.set.Has(from, to) {
+			if _, err := c.set.Sound(ctx, from, to); err != nil {
+				return nil, err
+			}
+		}
+		if staged || c.set.Has(from, to) {
 			s.whole = append(s.whole, m)
 			s.bytes += m.Size - have
 			continue
@@ -137,7 +148,7 @@ func (c *carried) sort(r *run, need []release.Member) *supply {
 		s.absent = append(s.absent, c.set.Absent(from, to)...)
 	}
 	slices.Sort(s.absent)
-	return s
+	return s, nil
 }
 
 func (c *carried) partial(r *run, need int, s *supply) error {
@@ -168,7 +179,9 @@ func (c *carried) end(ctx context.Context, r *run, err error) error {
 	}
 	if errors.Is(err, pack.ErrAbsent) && len(c.out.Missing) == 0 && c.st != nil { // what was staged had to be dropped
 		need, _ := r.missing(store.FromStatement(c.st, r.seen.statement, r.seen.jws))
-		c.out.Missing = c.set.Named(c.sort(r, need).absent)
+		if s, serr := c.sort(ctx, r, need); serr == nil {
+			c.out.Missing = c.set.Named(s.absent)
+		}
 	}
 	refused, ok := errors.AsType[*release.Refusal](err)
 	if !ok || c.st == nil || refused.Member == "" || r.dry {
@@ -178,7 +191,7 @@ func (c *carried) end(ctx context.Context, r *run, err error) error {
 	if !ok {
 		return err
 	}
-	from, to, _ := c.set.Range(m.Path, 0)
+	from, to, _ := c.set.Range(m.Path)
 	if bad := c.set.CheckRange(ctx, from, to); bad != nil {
 		return bad
 	}
@@ -186,22 +199,9 @@ func (c *carried) end(ctx context.Context, r *run, err error) error {
 		return fault.Errorf(fault.Trust, "%s in the segments is not where its statement puts it: %w", m.Path, pack.ErrStream).
 			Hint("whoever wrote this pack did not do it as docs/formats/mirror-pack.md says; pack the release again")
 	}
-	had, ferr := c.set.Forget(from, to)
-	if ferr != nil {
-		return errors.Join(err, ferr)
-	}
-	if absent := c.set.Absent(from, to); had || len(absent) > 0 {
-		// It came by way of this disk, which may have failed since. The copy
-		// is gone by now; a fresh one decides.
-		c.out.Missing = c.set.Named(absent)
-		if len(absent) == 0 {
-			return fault.Errorf(fault.Partial, "what was kept here of %s was not what its segments had: %w", m.Path, pack.ErrDamaged).
-				Hint("it was removed; run the same command again")
-		}
-		return fault.Errorf(fault.Partial, "what was kept here of %s was not what its segments had, and was removed: %w: %s", m.Path, pack.ErrAbsent, strings.Join(c.out.Missing, ", ")).
-			Hint("attach the medium that has %s again, then: stella mirror unpack --feed %s FOLDER", c.out.Missing[0], r.feed.Name)
-	}
-	return err
+	// It was read twice, its segments are as pack.json says, and so was what
+	// was kept of others: it is the release that is bad, or the whole pack.
+	return errors.Join(err, c.set.Forget(from, to))
 }
 
 // durable makes staging survive a loss of power: its media will be gone.

@@ -95,34 +95,3 @@ func (d *download) unsigned(ctx context.Context, m release.Member) error {
 	d.meter.member()
 	return part.Done()
 }
-
-// pieces takes what is here of a member that lies in missing segments too.
-func (c *carried) pieces(ctx context.Context, d *download, m release.Member) error {
-	part, err := d.r.s.Part(m.SHA256)
-	if err != nil {
-		return err
-	}
-	defer part.Close()
-	have := part.Size()
-	from, to, _ := c.set.Range(m.Path, have)
-	if have == 0 {
-		from = to - m.Size
-	}
-	n, err := c.set.Append(ctx, counted{part, d.meter}, from, to)
-	if err != nil {
-		return err
-	}
-	return c.set.Keep(ctx, from+n, to, d.meter.add)
-}
-
-// counted shows what is written as progress.
-type counted struct {
-	to io.Writer
-	m  *meter
-}
-
-func (c counted) Write(p []byte) (int, error) {
-	n, err := c.to.Write(p)
-	c.m.add(int64(n))
-	return n, err
-}

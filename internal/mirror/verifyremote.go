@@ -2,10 +2,13 @@ package mirror
 
 import (
 	"context"
+	"errors"
 	"io"
+	"sync"
 
 	"github.com/stella-ops/stella/internal/fault"
 	"github.com/stella-ops/stella/internal/mirror/store"
+	"github.com/stella-ops/stella/internal/objstore"
 	"github.com/stella-ops/stella/internal/release"
 )
 
@@ -38,16 +41,42 @@ func (m *Mirror) VerifyRemote(ctx context.Context, feed Feed) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, member := range st.Members {
+	var mu sync.Mutex
+	err = each(ctx, m.parallel(), st.Members, func(ctx context.Context, _ int, member release.Member) error {
 		err := d.sink(ctx, member)
+		if errors.Is(err, objstore.ErrNotFound) {
+			err = release.Refuse(release.MissingMember, "the release names %s, but it is not at the source", member.Path).About(member.Path)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		report.Bytes += member.Size
 		if release.ReasonOf(err) != "" {
 			report.add(st.ExportID, err)
-		} else if err != nil {
-			return nil, err
+			return nil
 		}
-		report.Bytes += member.Size
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
-	return report, nil
+	return report, d.remoteDocuments(ctx, report)
+}
+
+// remoteDocuments checks what index and manifests say, unless one of them is
+// among the findings already.
+func (d *download) remoteDocuments(ctx context.Context, report *Report) error {
+	if len(report.Findings) > 0 {
+		return nil
+	}
+	err := documents(d.st, func(path string) ([]byte, error) {
+		data, _, err := d.src.Small(ctx, path, release.MaxIndex, "")
+		return data, err
+	})
+	if release.ReasonOf(err) != "" {
+		report.add(d.st.ExportID, err)
+		return nil
+	}
+	return err
 }
 
 // nowhere is a Partial that keeps nothing.
@@ -61,7 +90,7 @@ func (nowhere) Reader() io.Reader           { return nil }
 func (d *download) sink(ctx context.Context, m release.Member) error {
 	_, bundle := release.BundleOf(m.Path)
 	if !bundle {
-		return d.src.Member(ctx, m.Path, m, nowhere{}, nil, d.r.m.parallel())
+		return d.src.Member(ctx, m.Path, m, nowhere{}, nil, 1)
 	}
 	jws, _, err := d.src.Small(ctx, m.Path+release.SuffixJWS, release.MaxSignature, "")
 	if err != nil {

@@ -36,7 +36,9 @@ type Source struct {
 	limits release.Limits
 	o      Options
 
+	began    time.Time
 	received atomic.Int64       // bytes, of all requests
+	last     atomic.Int64       // when the last of them came, in nanoseconds since began
 	tokens   chan *bytes.Buffer // of pieces
 	chunks   sync.Pool
 }
@@ -63,7 +65,7 @@ func New(from objstore.Reader, limits release.Limits, o Options) *Source {
 	if o.Sleep == nil {
 		o.Sleep = sleep
 	}
-	s := &Source{from: from, limits: limits, o: o, tokens: make(chan *bytes.Buffer, pieces)}
+	s := &Source{from: from, limits: limits, o: o, began: time.Now(), tokens: make(chan *bytes.Buffer, pieces)}
 	for range pieces {
 		s.tokens <- new(bytes.Buffer)
 	}
@@ -95,6 +97,7 @@ func (s *Source) Small(ctx context.Context, key string, limit int64, etag string
 		r, done := s.guard(ctx, key, o.Body)
 		defer done()
 		var b bytes.Buffer
+		b.Grow(int(max(0, o.Size)) + bytes.MinRead + 1) // in one piece, when the size is known
 		n, err := b.ReadFrom(io.LimitReader(r, limit+1))
 		switch {
 		case err != nil:

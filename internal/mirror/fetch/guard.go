@@ -63,9 +63,12 @@ func (g *guard) Read(p []byte) (int, error) {
 		g.mu.Unlock()
 	}
 	n, err := g.body.Read(p)
-	g.s.received.Add(int64(n))
-	if g.s.o.OnBytes != nil && n > 0 {
-		g.s.o.OnBytes(int64(n))
+	if n > 0 {
+		g.s.received.Add(int64(n))
+		g.s.last.Store(int64(time.Since(g.s.began)))
+		if g.s.o.OnBytes != nil {
+			g.s.o.OnBytes(int64(n))
+		}
 	}
 	if g.window == 0 {
 		return n, err
@@ -96,15 +99,16 @@ func (g *guard) expire() {
 	g.timer.Reset(g.window)
 }
 
-// judge ends a window.
+// judge ends a window. A line that went dead in the middle of it is no trickle,
+// though little came: that is who goes on sending.
 func (g *guard) judge() {
-	total := g.s.received.Load()
+	total, silent := g.s.received.Load(), time.Since(g.s.began)-time.Duration(g.s.last.Load())
 	moved, least := total-g.mark, int64(float64(g.s.limits.MinimumRate)*g.window.Seconds())
 	g.mark, g.waited = total, 0
 	switch {
 	case moved >= least:
-	case moved == 0:
-		g.why = objstore.Fail(objstore.OpRead, g.s.Place(), g.key, objstore.ErrTransient, fmt.Errorf("it sent nothing for %s", g.window))
+	case moved == 0 || silent >= g.window/2:
+		g.why = objstore.Fail(objstore.OpRead, g.s.Place(), g.key, objstore.ErrTransient, fmt.Errorf("it sent nothing for %s", silent.Round(time.Millisecond)))
 	default:
 		g.why = release.Refuse(release.TooSlow, "%s sent %d bytes in %s, below the floor of %d bytes a second; it is dropped", g.s.Place(), moved, g.window, g.s.limits.MinimumRate).
 			Found(fmt.Sprint(g.s.limits.MinimumRate), fmt.Sprint(int64(float64(moved)/g.window.Seconds())))

@@ -9,6 +9,7 @@ import (
 	"io"
 	"sync"
 
+	"github.com/stella-ops/stella/internal/jose/detached"
 	"github.com/stella-ops/stella/internal/objstore"
 	"github.com/stella-ops/stella/internal/release"
 )
@@ -29,8 +30,11 @@ type Partial interface {
 func (s *Source) Member(ctx context.Context, key string, m release.Member, to Partial, also io.Writer, split int) error {
 	sum := sha256.New()
 	sink := io.Writer(sum)
-	if also != nil {
-		sink = io.MultiWriter(also, sum) // also first: a Verifier hashes beside us
+	done := func() error { return nil }
+	if also != nil { // two hashes of one stream, on two cores
+		lane := detached.NewLane(sum)
+		defer lane.Close()
+		sink, done = io.MultiWriter(lane, also), lane.Close
 	}
 	if to.Size() > m.Size {
 		return wrongSize(key, m.Size, fmt.Sprintf("(in staging) %d", to.Size()))
@@ -49,6 +53,9 @@ func (s *Source) Member(ctx context.Context, key string, m release.Member, to Pa
 		err = s.pieces(ctx, key, to.Size(), m.Size, split, all)
 	default:
 		err = s.span(ctx, key, to.Size(), left, m.Size, &etag, all)
+	}
+	if err == nil {
+		err = done()
 	}
 	if err != nil {
 		return err

@@ -2,6 +2,8 @@ package pack
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -27,9 +29,15 @@ type kept struct {
 	spans []span    // by place
 }
 
-type span struct{ from, to int64 }
+// span is one piece. Its name tells its digest, so that what this disk did to
+// it is not taken for what its segment had.
+type span struct {
+	from, to int64
+	sha      string
+	sound    bool // looked at in this run
+}
 
-func (p span) name() string { return fmt.Sprintf("%d-%d", p.from, p.to) }
+func (p span) name() string { return fmt.Sprintf("%d-%d-%s", p.from, p.to, p.sha) }
 
 // UseKept lets the set use, and add to, what was kept below a folder by
 // earlier runs with the same release. With only, what is there of others is
@@ -65,9 +73,9 @@ func (s *Set) UseKept(above string, only bool) error {
 	}
 	for _, e := range entries {
 		var p span
-		n, _ := fmt.Sscanf(e.Name(), "%d-%d", &p.from, &p.to)
+		n, _ := fmt.Sscanf(e.Name(), "%d-%d-%64s", &p.from, &p.to, &p.sha)
 		info, err := e.Info()
-		if n == 2 && p.name() == e.Name() && err == nil && info.Mode().IsRegular() && info.Size() == p.to-p.from && p.from >= 0 {
+		if n == 3 && p.name() == e.Name() && err == nil && info.Mode().IsRegular() && info.Size() == p.to-p.from && p.from >= 0 {
 			k.spans = append(k.spans, p)
 		}
 	}
@@ -134,7 +142,7 @@ func (s *Set) Keep(ctx context.Context, from, to int64, tick func(int64)) error 
 			if err := s.Check(ctx, segment); err != nil {
 				return err
 			}
-			if err := s.kept.add(ctx, span{pos, end}, &body{ctx: ctx, s: s, pos: pos, end: end}); err != nil {
+			if err := s.kept.add(ctx, span{from: pos, to: end}, &body{ctx: ctx, s: s, pos: pos, end: end}); err != nil {
 				return err
 			}
 			tick(end - pos)
@@ -162,18 +170,20 @@ func (k *kept) add(ctx context.Context, p span, from io.ReadCloser) error {
 			return err
 		}
 	}
-	temp := filepath.Join(k.path, tempPrefix+p.name())
+	temp := filepath.Join(k.path, tempPrefix+"piece")
 	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return noRoom(err)
 	}
-	_, err = io.CopyBuffer(struct{ io.Writer }{f}, struct{ io.Reader }{from}, make([]byte, chunk))
+	sum := sha256.New()
+	_, err = io.CopyBuffer(io.MultiWriter(f, sum), struct{ io.Reader }{from}, make([]byte, chunk))
 	if err == nil {
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err == nil {
 		err = context.Cause(ctx)
 	}
+	p.sha, p.sound = hex.EncodeToString(sum.Sum(nil)), true
 	if err == nil {
 		err = os.Rename(temp, filepath.Join(k.path, p.name()))
 	}
@@ -195,22 +205,50 @@ func noRoom(err error) error {
 	return err
 }
 
-// Forget removes what was kept of from..to and says whether there was any.
-func (s *Set) Forget(from, to int64) (bool, error) {
+// Sound reads what is kept of from..to and removes what is not as it was
+// written; ok says that all was.
+func (s *Set) Sound(ctx context.Context, from, to int64) (ok bool, err error) {
 	if s.kept == nil {
-		return false, nil
+		return true, nil
+	}
+	ok = true
+	for i := range s.kept.spans {
+		p := &s.kept.spans[i]
+		if p.sound || p.to <= from || p.from >= to {
+			continue
+		}
+		got, _, err := (&folder{s.kept.store, s.kept.path}).digest(ctx, p.name(), p.to-p.from)
+		if ctx.Err() != nil {
+			return false, err
+		}
+		if p.sound = err == nil && got == p.sha; !p.sound {
+			ok = false
+		}
+	}
+	if ok {
+		return true, nil
+	}
+	return false, s.forget(func(p span) bool { return p.to > from && p.from < to && !p.sound })
+}
+
+// Forget removes what was kept of from..to.
+func (s *Set) Forget(from, to int64) error {
+	return s.forget(func(p span) bool { return p.to > from && p.from < to })
+}
+
+func (s *Set) forget(which func(span) bool) error {
+	if s.kept == nil {
+		return nil
 	}
 	var all []error
-	had := false
 	s.kept.spans = slices.DeleteFunc(s.kept.spans, func(p span) bool {
-		if p.to <= from || p.from >= to {
+		if !which(p) {
 			return false
 		}
-		had = true
 		all = append(all, os.Remove(filepath.Join(s.kept.path, p.name())))
 		return true
 	})
-	return had, errors.Join(all...)
+	return errors.Join(all...)
 }
 
 // Done removes all that was kept: the release is in its place.
@@ -222,29 +260,4 @@ func (s *Set) Done() error {
 	err := os.RemoveAll(s.kept.path)
 	_ = os.Remove(s.kept.above) // if it is empty now
 	return err
-}
-
-// Append writes what is here without a hole from pos on, but not beyond end,
-// to w, after the digests of the segments were looked at. It returns how much
-// that was.
-func (s *Set) Append(ctx context.Context, w io.Writer, pos, end int64) (int64, error) {
-	to := pos
-	for to < end {
-		up, segment, ok := s.piece(to)
-		if !ok {
-			break
-		}
-		if segment >= 0 {
-			if err := s.Check(ctx, segment); err != nil {
-				return 0, err
-			}
-		}
-		to = min(up, end)
-	}
-	if to == pos {
-		return 0, nil
-	}
-	b := &body{ctx: ctx, s: s, pos: pos, end: to}
-	defer b.Close()
-	return io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{b}, make([]byte, chunk))
 }

@@ -86,16 +86,15 @@ func (l *Layout) from(pos int64) int {
 	return sort.Search(len(l.members), func(i int) bool { return l.padded(i) > pos })
 }
 
-// span returns where what is needed of a member lies, of which have bytes are
-// here already: with its header when there are none, so that this is checked.
-// Of an empty member nothing is needed.
-func (l *Layout) span(path string, have int64) (from, to int64, ok bool) {
+// span returns where a member lies, with its header. Of an empty member nothing
+// is needed.
+func (l *Layout) span(path string) (from, to int64, ok bool) {
 	i, ok := l.find(path)
 	if !ok {
 		return 0, 0, false
 	}
-	if have > 0 || l.members[i].Size == 0 {
-		return l.data[i] + have, l.end(i), true
+	if l.members[i].Size == 0 {
+		return l.data[i], l.end(i), true
 	}
 	return l.start[i], l.end(i), true
 }

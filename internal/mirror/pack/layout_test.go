@@ -116,7 +116,7 @@ func TestLayoutOfMany(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	from, to, ok := l.span("mirror/primary/advisories/099999.json", 0)
+	from, to, ok := l.span("mirror/primary/advisories/099999.json")
 	if want := int64(99_999) * (512 + 20_480); !ok || from != want || to != want+512+20_480 || l.Size() != to+1024 {
 		t.Errorf("%d to %d of %d", from, to, l.Size())
 	}

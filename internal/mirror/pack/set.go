@@ -249,13 +249,13 @@ func (s *Set) CheckRange(ctx context.Context, from, to int64) error {
 	return nil
 }
 
-// Range returns where in the stream what is needed of a member lies, of which
-// have bytes are here already; false before Bind.
-func (s *Set) Range(path string, have int64) (from, to int64, ok bool) {
+// Range returns where in the stream a member lies, with its header; false before
+// Bind.
+func (s *Set) Range(path string) (from, to int64, ok bool) {
 	if s.layout == nil {
 		return 0, 0, false
 	}
-	return s.layout.span(path, have)
+	return s.layout.span(path)
 }
 
 // read reads a small file.

@@ -1,6 +1,7 @@
 package pack
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -100,7 +101,7 @@ func (t *target) existing(s Segment) (*os.File, error) {
 
 // compare is a writer that wants the bytes of a file.
 type compare struct {
-	f       *os.File
+	f       io.Reader
 	buf     []byte
 	differs bool
 }
@@ -142,7 +143,11 @@ func (t *target) segment(ctx context.Context, name string, fill func(io.Writer) 
 	if err != nil {
 		return full(err)
 	}
-	if err := fill(&stepWriter{t, temp, f}); err != nil {
+	w := bufio.NewWriterSize(&stepWriter{t, temp, f}, 4*chunk)
+	if err := fill(w); err != nil {
+		return full(err)
+	}
+	if err := w.Flush(); err != nil {
 		return full(err)
 	}
 	if err := t.step(durable.StepSync, temp, f.Sync); err != nil {

@@ -1,6 +1,7 @@
 package pack
 
 import (
+	"bufio"
 	"bytes"
 	"cmp"
 	"context"
@@ -69,6 +70,9 @@ func Write(ctx context.Context, j Job, dry bool) (*Written, error) {
 		return out, err
 	}
 	if err := t.room(need); err != nil {
+		return out, err
+	}
+	if err := t.Sweep(0); err != nil { // of runs that were killed; the folder is ours
 		return out, err
 	}
 	if err := j.papers(ctx, t); err != nil {
@@ -214,7 +218,7 @@ func (j *Job) segments(ctx context.Context, t *target, l *Layout, out *Written) 
 		case err != nil:
 			return err
 		case has != nil:
-			c := &compare{f: has}
+			c := &compare{f: bufio.NewReaderSize(has, 4*chunk)}
 			if err := errors.Join(fill(c), has.Close()); err != nil {
 				return err
 			}
@@ -223,15 +227,15 @@ func (j *Job) segments(ctx context.Context, t *target, l *Layout, out *Written) 
 				out.Kept++
 				break
 			}
-			out.Made++
 			if err := j.again(ctx, t, l, *s, from); err != nil {
 				return err
 			}
-		default:
 			out.Made++
+		default:
 			if err := t.segment(ctx, s.Name, fill); err != nil {
 				return err
 			}
+			out.Made++
 			s.SHA256 = hex.EncodeToString(sum.Sum(nil))
 		}
 		if j.Step != nil {

@@ -27,7 +27,7 @@ func (d *Dir) file(ctx context.Context, name string, f *file) error {
 func (f *file) copyTo(ctx context.Context, w io.Writer) error {
 	r := f.open(ctx)
 	defer r.Close()
-	n, err := io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{r}, make([]byte, 256<<10))
+	n, err := io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{r}, f.buffer())
 	if err == nil && n != f.Size {
 		err = fmt.Errorf("%d bytes were read of %d", n, f.Size)
 	}

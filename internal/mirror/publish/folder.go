@@ -181,7 +181,7 @@ func (f *file) digest(ctx context.Context, also io.Writer) error {
 	if also != nil {
 		w = io.MultiWriter(also, sum)
 	}
-	n, err := io.CopyBuffer(w, struct{ io.Reader }{o.Body}, make([]byte, 256<<10))
+	n, err := io.CopyBuffer(w, struct{ io.Reader }{o.Body}, f.buffer())
 	if err != nil {
 		return f.changed(err)
 	}
@@ -191,3 +191,6 @@ func (f *file) digest(ctx context.Context, also io.Writer) error {
 	f.SHA256 = hex.EncodeToString(sum.Sum(nil))
 	return nil
 }
+
+// buffer is one to copy a file with: most files are small.
+func (f *file) buffer() []byte { return make([]byte, min(f.Size+1, 256<<10)) }

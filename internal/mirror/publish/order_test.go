@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -248,5 +249,53 @@ func TestDirectories(t *testing.T) {
 	write(t, index, string(data))
 	if r := w.publish(from, d, w.options("e1")); r.Outcome != Finished {
 		t.Errorf("control: %+v", r)
+	}
+}
+
+// TestReadInParts reads a member as a multipart upload does, each part twice.
+func TestReadInParts(t *testing.T) {
+	w := newWorld(t)
+	f, err := openFolder(w.export(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	m := &file{Member: release.Member{Path: "mirror/primary/bundle.json"}, from: f}
+	if err := m.read(t.Context(), 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	for _, flaw := range []string{"", "digest", "skipped", "cut"} {
+		part, r, was := m.Size/3, m.open(t.Context()), m.SHA256
+		if flaw == "digest" {
+			m.SHA256 = strings.Repeat("0", 64)
+		}
+		var sent bytes.Buffer
+		err := error(nil)
+		for at := int64(0); at < m.Size && err == nil; at += part {
+			for _, to := range []io.Writer{io.Discard, &sent} {
+				if flaw == "skipped" && at == 0 {
+					continue
+				}
+				if _, serr := r.Seek(at, io.SeekStart); serr != nil {
+					t.Fatal(serr)
+				}
+				if _, err = io.CopyN(to, r, min(part, m.Size-at)); err != nil {
+					break
+				}
+			}
+			if flaw == "cut" {
+				break
+			}
+		}
+		if err == nil {
+			err = r.whole()
+		}
+		if (err == nil) != (flaw == "") || flaw == "" && !bytes.Equal(sent.Bytes(), m.data) || flaw == "digest" && !errors.Is(err, objstore.ErrChanged) {
+			t.Errorf("%q: %d bytes, %v", flaw, sent.Len(), err)
+		}
+		m.SHA256 = was
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -30,7 +30,8 @@ func TestPublish(t *testing.T) {
 			events := map[EventType]Event{}
 			o.Notify = func(e Event) { events[e.Type] = e }
 			o.Signers = append(o.Signers, Signer{Signer: w.second.Signer})
-			first := w.publish(w.export(1), to, o)
+			from := w.export(1)
+			first := w.publish(from, to, o)
 			want := Result{Facts: first.Facts, Outcome: Published, Place: to.Place(), Signatures: first.Signatures, Uploaded: first.Members, Sent: first.Bytes}
 			if first.ExportID != "20260301T120000Z" || first.Sequence != 1 || len(first.Signatures) != 2 || first.Outcome != want.Outcome || first.Uploaded != want.Uploaded || first.Sent != want.Sent || first.Before != "" {
 				t.Errorf("the first is %+v", first)
@@ -43,7 +44,7 @@ func TestPublish(t *testing.T) {
 					t.Errorf("event %s: %+v", e, events[e])
 				}
 			}
-			if _, err := Publish(t.Context(), w.export(2), to, o); fault.KindOf(err) != fault.Order || !strings.Contains(err.Error(), "taken") {
+			if _, err := Publish(t.Context(), from, to, o); fault.KindOf(err) != fault.Order || !strings.Contains(err.Error(), "taken") {
 				t.Errorf("within the same second: %v", err)
 			}
 			o.ExportID = "e2"
