@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -41,7 +41,7 @@ func (s *size) Set(text string) error {
 			digits, shift = rest, bits
 		}
 	}
-	n, err := strconv.ParseInt(digits, 10, 32+8)
+	n, err := strconv.ParseInt(digits, 10, 64)
 	if err != nil || n < 0 || n > 1<<40>>shift {
 		return errors.New("write bytes, or a number with KiB, MiB or GiB; at most 1024GiB")
 	}
@@ -70,8 +70,8 @@ func (o *exportFlags) add(f *flag.FlagSet, now time.Time) {
 	f.StringVar(&o.keyID, "key-id", "", "`KID` of that key")
 }
 
-// runExport is stella-lab export; help is an error of its own.
-func runExport(ctx context.Context, args []string, out, help io.Writer) error {
+// export is the subcommand of that name. It prints one line.
+func export(ctx context.Context, args []string, out io.Writer) error {
 	now := time.Now().UTC().Truncate(time.Second)
 	var o exportFlags
 	o.each = 64 << 10
@@ -81,10 +81,10 @@ func runExport(ctx context.Context, args []string, out, help io.Writer) error {
 	var dirs []string
 	for rest := args; ; { // flags may follow DIR
 		if err := set.Parse(rest); errors.Is(err, flag.ErrHelp) {
-			fmt.Fprint(help, exportUsage)
-			set.SetOutput(help)
+			fmt.Fprint(out, exportUsage)
+			set.SetOutput(out)
 			set.PrintDefaults()
-			return err
+			return nil
 		} else if err != nil {
 			return fault.Errorf(fault.Input, "export: %w", err).Hint("see: stella-lab export -h")
 		}
@@ -129,9 +129,9 @@ func (o *exportFlags) complete(now time.Time) error {
 	case o.files < 0 || o.files > release.MaxMembers || o.Advisories < -1:
 		return fault.Errorf(fault.Input, "export: --files and --records are not negative, and a release has at most %d members", release.MaxMembers)
 	}
-	for _, id := range o.Domains {
-		if release.CheckPath(release.BundlePath(id)) != nil || strings.Contains(id, "/") {
-			return fault.Errorf(fault.Input, "export: --domains: %.80q is not a plain name", id)
+	for i, id := range o.Domains {
+		if release.CheckPath(release.BundlePath(id)) != nil || strings.Contains(id, "/") || slices.Contains(o.Domains[:i], id) {
+			return fault.Errorf(fault.Input, "export: --domains: %.80q is not a plain name that is there once", id)
 		}
 	}
 	if o.key == "" {
@@ -162,17 +162,4 @@ func weigh(dir string) (files int, bytes int64, err error) {
 		return err
 	})
 	return files, bytes, err
-}
-
-// exported turns the end of runExport into an exit code.
-func exported(err error) int {
-	if errors.Is(err, flag.ErrHelp) {
-		return 0
-	}
-	return report(err)
-}
-
-// exportMain is the subcommand.
-func exportMain(ctx context.Context, args []string) int {
-	return exported(runExport(ctx, args, os.Stdout, os.Stdout))
 }

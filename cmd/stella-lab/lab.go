@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -20,11 +21,58 @@ type lab struct {
 	home   string // the operator's: configuration, token cache
 	config string // stella.yaml
 	load   *oauth.Client
+	feeds  *feeds // nil in a lab without
 }
 
 // newLab starts everything below dir; ctx ends it.
 func newLab(ctx context.Context, dir string, l testenv.Lifetimes) (*lab, error) {
-	return newLabWith(ctx, testenv.FleetOptions{Dir: dir, Lifetimes: l, MTLS: true})
+	lb, err := newLabWith(ctx, testenv.FleetOptions{Dir: dir, Lifetimes: l, MTLS: true})
+	if err != nil {
+		return nil, err
+	}
+	return lb, lb.openFeeds(ctx)
+}
+
+// openFeeds starts the bucket with the first release of each feed, and adds a
+// mirror of them to the operator's configuration.
+func (l *lab) openFeeds(ctx context.Context) (err error) {
+	if l.feeds, err = newFeeds(ctx, l.Dir, l.CA, nil); err != nil {
+		return err
+	}
+	return l.addMirror(ctx)
+}
+
+func (l *lab) addMirror(ctx context.Context) error {
+	text, err := l.feeds.mirror(filepath.Join(l.home, "mirror"))
+	if err != nil {
+		return err
+	}
+	conf, err := os.OpenFile(l.config, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = conf.WriteString(text + l.feeds.reach())
+	if err := errors.Join(err, conf.Close()); err != nil {
+		return err
+	}
+	for _, feed := range feedNames() {
+		dir, _, err := l.feeds.export(ctx, feed)
+		if err != nil {
+			return err
+		}
+		if _, err := l.quiet(ctx, l.feeds.publishing(feed, dir)...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Close ends everything that the lab has started but the database.
+func (l *lab) Close() {
+	if l.feeds != nil {
+		_ = l.feeds.close()
+	}
+	l.Fleet.Close()
 }
 
 func newLabWith(ctx context.Context, o testenv.FleetOptions) (*lab, error) {

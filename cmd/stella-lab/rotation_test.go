@@ -14,11 +14,15 @@ import (
 	"github.com/stella-ops/stella/internal/keyring"
 	"github.com/stella-ops/stella/internal/signals"
 	"github.com/stella-ops/stella/internal/testenv"
+	"github.com/stella-ops/stella/internal/testenv/s3server"
 )
 
-// TestMain lets the test binary be stella and stella-authority, as the lab
-// itself does.
+// TestMain lets the test binary be stella, stella-authority and the S3 server,
+// as the lab itself does.
 func TestMain(m *testing.M) {
+	if code, was := s3server.Child(); was {
+		os.Exit(code)
+	}
 	if code, ok := runAs(os.Getenv(roleEnv)); ok {
 		os.Exit(code)
 	}

@@ -32,15 +32,24 @@ func tour(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	fmt.Fprintln(out, "Starting an Authority of two replicas on an embedded database, a proxy before it and a CDN edge beside it …")
+	fmt.Fprintln(out, "Starting an Authority of two replicas on an embedded database, a proxy before it and a CDN edge beside it, and an S3 server with two feeds …")
 	l, err := newLab(ctx, dir, testenv.Compressed())
 	if err != nil {
 		return err
 	}
 	defer l.Close()
 	t := &tourist{lab: l, out: out}
-	t.proved("the lab is up: 2 replicas, database, proxy, edge, all over TLS", "%d ms", time.Since(began).Milliseconds())
-	for _, step := range []func(context.Context) error{t.logIn, t.readKeys, t.person, t.guessing, t.machine, t.rotate, t.tooEarly, t.emergency, t.takeBack, t.leave} {
+	t.proved("the lab is up: 2 replicas, database, proxy, edge, bucket, all over TLS", "%d ms", time.Since(began).Milliseconds())
+	steps := []func(context.Context) error{t.logIn, t.readKeys, t.person, t.guessing, t.machine, t.rotate, t.tooEarly, t.emergency, t.takeBack}
+	if err := t.take(ctx, append(append(steps, t.mirrorSteps()...), t.leave)); err != nil {
+		return err
+	}
+	t.table(time.Since(began))
+	return nil
+}
+
+func (t *tourist) take(ctx context.Context, steps []func(context.Context) error) error {
+	for _, step := range steps {
 		if err := step(ctx); err != nil {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
@@ -48,7 +57,6 @@ func tour(ctx context.Context, out io.Writer) error {
 			return err
 		}
 	}
-	t.table(time.Since(began))
 	return nil
 }
 

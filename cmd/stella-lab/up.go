@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/stella-ops/stella/internal/fault"
@@ -30,7 +31,12 @@ func up(ctx context.Context, out io.Writer) error {
 	for _, kv := range l.environment() {
 		fmt.Fprintf(out, "export %s\n", kv)
 	}
-	fmt.Fprintln(out, "# stella auth login; stella auth rotate --wait; stella auth jwks verify\n# Ctrl-C ends it and removes everything.")
+	fmt.Fprintf(out, `# stella auth login; stella auth rotate --wait; stella auth jwks verify
+# The feeds %s are published at s3://%s, an S3 server of the lab. Mirror them, then publish the next release:
+# stella mirror sync; stella mirror status; stella mirror verify --remote
+# stella-lab export ./next && stella %s --sign-bundles
+# Ctrl-C ends it and removes everything.
+`, strings.Join(feedNames(), " and "), bucketName, strings.Join(l.feeds.publishing(feedNames()[0], "./next"), " "))
 	<-ctx.Done()
 	return nil
 }

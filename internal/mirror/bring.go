@@ -149,14 +149,17 @@ func documents(st *release.Statement, read func(path string) ([]byte, error)) er
 // publisher at work: it is the second when anything moves while we look.
 func (r *run) mismatch(ctx context.Context, d *download, err error) error {
 	refused, ok := errors.AsType[*release.Refusal](err)
-	if !ok || refused.Member == "" || refused.Reason == release.TooSlow || r.known(refused.Reason) {
+	if !ok || refused.Member == "" || refused.Reason == release.TooSlow || r.medium == nil && r.known(refused.Reason) {
 		return err
 	}
 	m, ok := d.st.Find(refused.Member)
 	if !ok {
 		return err
 	}
-	if r.medium == nil { // nobody publishes to a medium that is carried
+	switch { // nobody publishes to a medium that is carried
+	case r.medium != nil && refused.Reason != release.DigestMismatch && refused.Reason != release.SizeMismatch:
+		return err
+	case r.medium == nil:
 		look := func() (string, error) { return r.look(ctx, d, m) }
 		was, lerr := look()
 		if lerr != nil {

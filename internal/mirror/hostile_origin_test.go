@@ -10,7 +10,6 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -245,8 +244,8 @@ func (e *exchange) raw(text string) bool {
 	return true
 }
 
-// rawly writes an answer as it is, piece by piece.
-func (e *exchange) rawly(text string, piece int, every time.Duration) bool {
+// rawly writes an answer as it is, its header byte by byte.
+func (e *exchange) rawly(head, body string, every time.Duration) bool {
 	conn, _, err := http.NewResponseController(e.ResponseWriter).Hijack()
 	if err != nil {
 		panic(err)
@@ -254,12 +253,13 @@ func (e *exchange) rawly(text string, piece int, every time.Duration) bool {
 	defer conn.Close()
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	for part := range slices.Chunk([]byte(text), piece) {
-		if _, err := conn.Write(part); err != nil {
+	for i := range head {
+		if _, err := io.WriteString(conn, head[i:i+1]); err != nil {
 			return true
 		}
 		<-tick.C
 	}
+	_, _ = io.WriteString(conn, body)
 	return true
 }
 

@@ -155,6 +155,51 @@ func TestHonestRace(t *testing.T) {
 	t.Logf("%d taken, %d ended with exit code 10", taken, transient)
 }
 
+// TestHonestRaceWithoutStatement is TestHonestRace for a source that has no
+// statements: never an attack, never two releases mixed.
+func TestHonestRaceWithoutStatement(t *testing.T) {
+	taken := 0
+	for name, order := range map[string]func(a, b string) int{"by name": byName, "backwards": func(a, b string) int { return byName(b, a) }} {
+		for _, every := range []int{1, 2, 5} {
+			for after := range 12 {
+				w := looseWorld(t)
+				one, two := w.files(1, "primary", "community"), w.files(2, "primary", "community")
+				w.put(one)
+				if after%2 == 0 {
+					if _, err := w.sync(); err != nil {
+						t.Fatal(err)
+					}
+				}
+				steps := rewrite(one, two, order)
+				if after%3 == 0 { // removed first, then put anew
+					steps = append([]step{{bundlePath + ".jws", nil}, {"mirror/primary/manifest.json", nil}}, steps...)
+				}
+				p := &publisher{world: w, steps: steps, after: after, every: every}
+				w.m.Open = func(context.Context, objstore.Place) (objstore.Reader, error) { return p, nil }
+				w.m.Sleep = func(context.Context, time.Duration) error { p.next(); return nil }
+				_, err := w.sync()
+				if kind := fault.KindOf(err); kind != fault.None && kind != fault.Transient {
+					t.Errorf("%s, every %d after %d: %v: %v", name, every, after, kind, err)
+				}
+				if st, serr := w.m.Status("concelier"); serr != nil || len(st.Refusals) > 0 {
+					t.Errorf("%s, every %d after %d: recorded %v, %v", name, every, after, st, serr)
+				}
+				if err == nil {
+					taken++
+				}
+				for len(p.steps) > 0 {
+					p.next()
+				}
+				delete(two, "mirror/primary/constant.json")
+				w.good(two)
+			}
+		}
+	}
+	if taken == 0 {
+		t.Error("no run took a release")
+	}
+}
+
 type nothing struct{}
 
 func (nothing) Open(_ context.Context, key string, _ objstore.Get) (*objstore.Object, error) {

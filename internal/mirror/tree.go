@@ -100,6 +100,9 @@ func (r *run) listing(ctx context.Context) ([]objstore.Info, error) {
 		list = append(list, i)
 		return nil
 	})
+	if errors.Is(err, objstore.ErrKey) {
+		err = release.Refuse(release.HostileName, "%w", err)
+	}
 	return list, err
 }
 

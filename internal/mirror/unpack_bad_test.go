@@ -220,3 +220,36 @@ func (w *world) forged(files map[string][]byte) string {
 	}
 	return dir
 }
+
+// TestUnpackHiddenFlaw: a pack that was made to look whole around a wrong byte
+// is refused as a bad release also when its segments come one by one; good ones
+// are taken after it.
+func TestUnpackHiddenFlaw(t *testing.T) {
+	w := newWorld(t)
+	one, good := w.packed(1)
+	all := []int{0, 1, 2, 3, 4}
+	bad := stick(t, good, all...)
+	change(t, bad, 1, true, func(b []byte) { b[500_000] ^= 1 })
+	for _, order := range [][]int{all, {4, 3, 2, 1, 0}} {
+		s := w.site()
+		for k, i := range order {
+			_, err := s.unpack(stick(t, bad, i))
+			if release.ReasonOf(err) == release.DigestMismatch {
+				break
+			}
+			if fault.KindOf(err) != fault.Partial || k == len(all)-1 {
+				t.Errorf("after %d: %v", k+1, err)
+			}
+		}
+		if h := history(t, s.m); len(h) != 1 || !strings.HasSuffix(h[0], "digest_mismatch") {
+			t.Errorf("%q", h)
+		}
+		for _, i := range order {
+			if _, err := s.unpack(stick(t, good, i)); err == nil {
+				break
+			}
+		}
+		s.shows(one)
+		tidy(t, s.m)
+	}
+}

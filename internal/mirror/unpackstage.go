@@ -3,15 +3,14 @@ package mirror
 import (
 	"context"
 	"errors"
-	"io"
 	"strings"
 
 	"github.com/stella-ops/stella/internal/release"
 )
 
 // stage takes what is here of a release of which not all is here: members that
-// are whole into staging, verified; of others the beginning too; and the rest
-// as pieces. Everything is durable when it returns nil.
+// are whole into staging, verified, and pieces of the others aside. Everything
+// is durable when it returns nil.
 func (c *carried) stage(ctx context.Context, r *run, s *supply, bytes int64) error {
 	if err := r.room(bytes); err != nil {
 		return err
@@ -49,7 +48,8 @@ func (c *carried) stage(ctx context.Context, r *run, s *supply, bytes int64) err
 		}
 	}
 	for _, m := range s.lacking {
-		if err := c.pieces(ctx, d, m); err != nil {
+		from, to, _ := c.set.Range(m.Path)
+		if err := c.set.Keep(ctx, from, to, d.meter.add); err != nil {
 			return err
 		}
 	}
@@ -58,7 +58,7 @@ func (c *carried) stage(ctx context.Context, r *run, s *supply, bytes int64) err
 
 func (c *carried) suspect(err error) (release.Member, bool) {
 	refused, ok := errors.AsType[*release.Refusal](err)
-	if !ok {
+	if !ok || refused.Reason != release.DigestMismatch && refused.Reason != release.SizeMismatch {
 		return release.Member{}, false
 	}
 	return c.st.Find(refused.Member)

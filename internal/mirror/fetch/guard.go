@@ -27,6 +27,7 @@ type guard struct {
 	waited time.Duration // in this window, before the read that is going on
 	began  time.Time     // of that read
 	mark   int64         // bytes of all requests when the window began
+	low    bool          // the last window was below the floor, and ended in silence
 	why    error
 }
 
@@ -94,21 +95,24 @@ func (g *guard) expire() {
 		g.cancel(g.why)
 		return
 	}
-	// Others move, this one does not: it gets another window.
+	// Others move, or did until now: it gets another window.
 	g.began = time.Now()
 	g.timer.Reset(g.window)
 }
 
-// judge ends a window. A line that went dead in the middle of it is no trickle,
-// though little came: that is who goes on sending.
+// judge ends a window. A line that goes dead in the middle of it is no trickle,
+// though little came: the next window tells.
 func (g *guard) judge() {
 	total, silent := g.s.received.Load(), time.Since(g.s.began)-time.Duration(g.s.last.Load())
 	moved, least := total-g.mark, int64(float64(g.s.limits.MinimumRate)*g.window.Seconds())
 	g.mark, g.waited = total, 0
 	switch {
 	case moved >= least:
-	case moved == 0 || silent >= g.window/2:
-		g.why = objstore.Fail(objstore.OpRead, g.s.Place(), g.key, objstore.ErrTransient, fmt.Errorf("it sent nothing for %s", silent.Round(time.Millisecond)))
+		g.low = false
+	case moved == 0:
+		g.why = objstore.Fail(objstore.OpRead, g.s.Place(), g.key, objstore.ErrTransient, fmt.Errorf("it sent nothing for %s", g.window))
+	case silent >= g.window/4 && !g.low:
+		g.low = true
 	default:
 		g.why = release.Refuse(release.TooSlow, "%s sent %d bytes in %s, below the floor of %d bytes a second; it is dropped", g.s.Place(), moved, g.window, g.s.limits.MinimumRate).
 			Found(fmt.Sprint(g.s.limits.MinimumRate), fmt.Sprint(int64(float64(moved)/g.window.Seconds())))
