@@ -64,7 +64,7 @@ func TestCommands(t *testing.T) {
 	}
 	text := strings.Join(lines(t, runbook), "\n")
 	text = strings.ReplaceAll(text, "\\\n", " ")
-	// In blocks, behind a prompt, a variable or the name of the function; in
+	// In blocks, behind "$", "next:" or variables, stella or the function sm; in
 	// the text between backquotes.
 	for _, m := range regexp.MustCompile("(?m)(?:^ {4,}(?:\\$ |next: )?(?:env (?:\\S+=\\S+ +)+)?|`)(stella|sm) ([a-z-][^`\n|#;(]*)").FindAllStringSubmatch(text, -1) {
 		line := strings.TrimSpace(m[2])

@@ -50,6 +50,8 @@ func (b *bench) scale(ctx context.Context, o options, small *feed) error {
 			spread(column(taken[i], func(s sample) float64 { return 1000 * s.cpu.Seconds() }), 1), spread(column(taken[i], func(s sample) float64 { return mib(s.peak) }), 1), o.noops)
 	}
 	r := median(walls(taken[1])) / median(walls(taken[0]))
-	fmt.Printf("  no-op with %d members at most %.1f of that with %d: %.2f, %s\n", len(big.digests), targetScale, len(small.digests), r, met(r <= targetScale))
+	cpu := func(s sample) float64 { return s.cpu.Seconds() }
+	fmt.Printf("  no-op with %d files at most %.1f of that with %d: %.2f, %s; CPU %.2f\n", len(big.digests), targetScale, len(small.digests), r, met(r <= targetScale),
+		median(column(taken[1], cpu))/median(column(taken[0], cpu)))
 	return nil
 }

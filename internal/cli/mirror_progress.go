@@ -79,7 +79,7 @@ func (p *mirrorReport) notify(e mirror.Event) {
 	case mirror.Restarted:
 		p.warn(e.Feed, "%s; beginning again", e.Text)
 	case mirror.Settling:
-		p.warn(e.Feed, "looking for %s whether this stays so: %s", span(p.settle()), e.Text)
+		p.warn(e.Feed, "looking for %s whether this stays so: %s", p.settle(), e.Text)
 	}
 }
 

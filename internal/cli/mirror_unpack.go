@@ -2,14 +2,12 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"github.com/stella-ops/stella/internal/fault"
 	"github.com/stella-ops/stella/internal/mirror"
-	"github.com/stella-ops/stella/internal/mirror/pack"
 	"github.com/stella-ops/stella/internal/release"
 	"github.com/stella-ops/stella/internal/ui"
 )
@@ -79,7 +77,7 @@ func runMirrorUnpack(ctx context.Context, app *App, dirs []string, o mirrorUnpac
 	began := app.Now()
 	done, err := m.engine.Unpack(ctx, f.Name, dirs, o.dryRun)
 	p.done(f.Name)
-	err = m.explainCarried(f, err)
+	err = m.explain(f, err)
 	s := unpackSummary{done, refusalIn(err)}
 	if err != nil && done.Outcome != mirror.Staged {
 		done.Outcome = outcomeFailed
@@ -96,14 +94,6 @@ func runMirrorUnpack(ctx context.Context, app *App, dirs []string, o mirrorUnpac
 		err = shown
 	}
 	return err
-}
-
-// explainCarried is explain, but a bad copy needs no publisher.
-func (m *mirrors) explainCarried(f mirror.Feed, err error) error {
-	if errors.Is(err, pack.ErrDamaged) || errors.Is(err, pack.ErrManifest) {
-		return fmt.Errorf("feed %s: %w", f.Name, err)
-	}
-	return m.explain(f, err)
 }
 
 func unpackText(r *mirror.UnpackResult, err error) string {

@@ -34,6 +34,9 @@ func (r *run) bring(ctx context.Context, st *release.Statement) error {
 	if err != nil {
 		return err
 	}
+	if err := d.closed(ctx); err != nil {
+		return err
+	}
 	if err := d.all(ctx, need); err != nil {
 		return r.mismatch(ctx, d, err)
 	}
@@ -269,6 +272,36 @@ func (r *run) download(ctx context.Context, st *release.Statement, total int64) 
 	}
 	d.src = r.m.source(from, r.feed.Source.Scheme, d.meter.add)
 	return d, nil
+}
+
+// closed refuses an export whose own folder holds what the statement does not
+// name. latest/ is not held to that: a publisher may be bringing the next
+// release there, and what is not named is never fetched.
+func (d *download) closed(ctx context.Context) error {
+	if !d.beside {
+		return nil
+	}
+	return d.extra(ctx, func(key string) error {
+		return release.Refuse(release.ExtraMember, "%.200q is at the source, but the release does not name it", key).About(key)
+	})
+}
+
+// extra calls found for every object below mirror/ that the statement does not
+// name. A place that cannot be listed, or not by us, has none.
+func (d *download) extra(ctx context.Context, found func(key string) error) error {
+	err := d.src.List(ctx, func(i objstore.Info) error {
+		if _, ok := d.st.Find(i.Key); ok || !strings.HasPrefix(i.Key, release.Root) {
+			return nil
+		}
+		return found(i.Key)
+	})
+	switch {
+	case errors.Is(err, objstore.ErrUnsupported), errors.Is(err, objstore.ErrDenied):
+		return nil
+	case errors.Is(err, objstore.ErrKey):
+		return release.Refuse(release.HostileName, "%s: %w", d.src.Place(), err)
+	}
+	return err
 }
 
 // info asks for a member where it is.

@@ -43,7 +43,7 @@ func (l *loose) look(ctx context.Context, r *run) (string, error) {
 				return "", err
 			}
 		}
-		fmt.Fprintln(&b, path, info.ETag, info.Size)
+		fmt.Fprintln(&b, path, info.ETag, info.Size, info.Modified.UTC())
 	}
 	return b.String(), nil
 }
@@ -213,7 +213,7 @@ func notRefused(err error) error {
 func (r *run) still(ctx context.Context, list []store.Entry) error {
 	for _, e := range list {
 		info, err := r.src.Info(ctx, e.Path)
-		if errors.Is(err, objstore.ErrNotFound) || err == nil && (info.ETag != e.ETag || info.Size != e.Size) {
+		if errors.Is(err, objstore.ErrNotFound) || err == nil && (info.ETag != e.ETag || info.Size != e.Size || e.ETag == "" && !info.Modified.Equal(e.Modified)) {
 			return errMoved
 		}
 		if err != nil {

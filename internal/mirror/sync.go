@@ -169,7 +169,7 @@ func (r *run) once(ctx context.Context) error {
 		return r.tree(ctx)
 	}
 	etag := ""
-	if r.state.Shown.Layout == store.Signed && r.judged() {
+	if r.state.Shown.Layout == store.Signed && r.judged() && r.s.HasRelease(r.state.Shown.ExportID) {
 		etag = r.state.Contact.ETag
 	}
 	st, err := r.statement(ctx, etag)
@@ -246,23 +246,28 @@ func (r *run) contact() error {
 	if etag == "" && r.judged() {
 		etag = r.state.Contact.ETag
 	}
-	r.state.Contact = store.Contact{Source: r.src.Place(), ETag: etag, Policy: r.m.Policy.Digest(), At: r.m.now().Truncate(time.Second)}
+	r.state.Contact = store.Contact{Source: r.src.Place(), ETag: etag, Policy: r.m.Policy.Digest(), At: r.m.now().UTC()}
 	return r.book.Save()
 }
 
 // refused records why a release was not taken, once: the same release refused
-// for the same reason again is no news.
+// for the same reason again is no news. The state has the time of the latest
+// one, as precise as that of a contact: which of both came last is how it stands.
 func (r *run) refused(why *release.Refusal) error {
-	last := r.state.Refused
+	last, now := r.state.Refused, r.m.now().UTC()
 	if last != nil && last.Digest == r.seen.facts.Digest && last.Reason == why.Reason && last.Member == why.Member {
+		last.At = now
 		return r.book.Save()
 	}
 	facts := r.seen.facts
 	facts.Feed = r.feed.Name
-	err := r.book.Append(r.m.now(), store.Refused, store.Event{
+	err := r.book.Append(now, store.Refused, store.Event{
 		Facts: facts, Source: r.src.Place(), Signatures: r.seen.signatures, Operator: r.m.Operator, Version: r.m.Version,
 		Refusal: &store.Refusal{Reason: why.Reason, Message: fmt.Sprintf("%.1000s", why.Error()), Member: why.Member, KeyID: why.KeyID, Expected: why.Expected, Actual: why.Actual},
 	})
+	if err == nil {
+		r.state.Refused.At = now
+	}
 	if why.Reason == release.Equivocation && r.seen.statement != nil {
 		name := fmt.Sprintf("%s-%.16s", r.seen.facts.ExportID, r.seen.facts.Digest[len("sha256:"):])
 		err = errors.Join(err, r.s.KeepEvidence(name+".json", r.seen.statement), r.s.KeepEvidence(name+".json.jws", r.seen.jws))

@@ -32,7 +32,7 @@ func (r *run) tree(ctx context.Context) error {
 		if len(was) == 0 {
 			return fault.Errorf(fault.NotFound, "%s holds nothing", r.src.Place())
 		}
-		return release.Refuse(release.Emptied, "%s is empty, though %d files came from it before; nothing is removed here", r.src.Place(), len(was))
+		return r.treeGone(ctx, len(was))
 	}
 	changed := len(list) != len(was)
 	var need []objstore.Info
@@ -51,6 +51,9 @@ func (r *run) tree(ctx context.Context) error {
 		return r.unchanged()
 	}
 	now := r.m.now().Truncate(time.Second)
+	if last := r.state.Pin.GeneratedAt; !now.After(last) {
+		now = last.Add(time.Second) // the clock was set back; what is new now is newer still
+	}
 	id := now.Format("20060102T150405Z")
 	r.result.Fetched, r.result.Kept, r.result.Outcome, r.result.Before = len(need), len(entries), Updated, r.state.Shown.ExportID
 	r.m.notify(Event{Type: Found, Feed: r.feed.Name, ExportID: id, Members: len(need), Total: r.result.Received})
@@ -59,7 +62,7 @@ func (r *run) tree(ctx context.Context) error {
 		return nil
 	}
 	if r.s.HasRelease(id) {
-		return errMoved // two within one second
+		return errMoved // of a run that was cut off, within this second
 	}
 	if err := r.room(r.result.Received); err != nil {
 		return err
@@ -83,6 +86,22 @@ func (r *run) tree(ctx context.Context) error {
 	return r.take(ctx, store.FromMembers(store.PlainTree, r.feed.Name, id, now, entries))
 }
 
+// treeGone judges a source that had files and has none, as absent does.
+func (r *run) treeGone(ctx context.Context, had int) error {
+	err := release.Refuse(release.Emptied, "%s is empty, though %d files came from it before; nothing is removed here", r.src.Place(), had)
+	if r.known(release.Emptied) {
+		return err
+	}
+	moved := r.settle(ctx, err, func() (bool, error) {
+		list, err := r.listing(ctx)
+		return len(list) == 0, err
+	})
+	if moved != nil {
+		return moved
+	}
+	return err
+}
+
 // listing lists the source within the limits of the policy.
 func (r *run) listing(ctx context.Context) ([]objstore.Info, error) {
 	var list []objstore.Info
@@ -91,7 +110,7 @@ func (r *run) listing(ctx context.Context) ([]objstore.Info, error) {
 	names := release.NewNames()
 	err := r.src.List(ctx, func(i objstore.Info) error {
 		if err := names.Add(i.Key); err != nil {
-			return err
+			return release.Refuse(release.HostileName, "listing %s: %w", r.src.Place(), err)
 		}
 		total += max(i.Size, 0)
 		if len(list) >= limits.Members || i.Size > limits.Member || total > limits.Release {
@@ -100,8 +119,11 @@ func (r *run) listing(ctx context.Context) ([]objstore.Info, error) {
 		list = append(list, i)
 		return nil
 	})
-	if errors.Is(err, objstore.ErrKey) {
+	switch {
+	case errors.Is(err, objstore.ErrKey):
 		err = release.Refuse(release.HostileName, "%w", err)
+	case errors.Is(err, objstore.ErrIrregular):
+		err = release.Refuse(release.ExtraMember, "%w", err)
 	}
 	return list, err
 }

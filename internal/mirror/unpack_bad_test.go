@@ -1,6 +1,7 @@
 package mirror_test
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -174,19 +175,15 @@ func TestUnpackOwnDisk(t *testing.T) {
 // it all the same.
 func TestUnpackBundleSignature(t *testing.T) {
 	w := newWorld(t)
-	files := w.bulky(1, nil)
+	files := w.cut(w.bulky(1, nil))
 	control := w.forged(files)
 	jws, err := w.keys["stranger"].SignDetached(map[string]any{"provider": "default"}, files[bundlePath])
 	if err != nil {
 		t.Fatal(err)
 	}
-	files = with(files, bundlePath+".jws", []byte(jws))
-	delete(files, release.FileStatement)
-	delete(files, release.FileSignature)
-	statement := w.state(1, files, nil)
-	files[release.FileStatement], files[release.FileSignature] = statement, w.sign(statement, "k1")
+	files = w.restated(with(files, bundlePath+".jws", []byte(jws)))
 	dir := w.forged(files)
-	for _, sticks := range [][]string{{dir}, {stick(t, dir, 0, 1, 2), stick(t, dir, 3, 4)}, {stick(t, dir, 3, 4), stick(t, dir, 0, 1, 2)}} {
+	for _, sticks := range [][]string{{dir}, {stick(t, dir, 0, 1, 2, 3), stick(t, dir, 4, 5)}, {stick(t, dir, 4, 5), stick(t, dir, 0, 1, 2, 3)}} {
 		s := w.site()
 		for i, one := range sticks {
 			_, err := s.unpack(one)
@@ -194,13 +191,50 @@ func TestUnpackBundleSignature(t *testing.T) {
 				t.Errorf("stick %d of %d: %v", i+1, len(sticks), err)
 			}
 		}
+		if h := history(t, s.m); len(h) != 1 || !strings.HasSuffix(h[0], "key_unknown") {
+			t.Errorf("%q", h)
+		}
 		if st, err := s.m.Status("concelier"); err != nil || st.Shown.ExportID != "" || len(st.Releases) != 0 {
 			t.Errorf("%+v %v", st, err)
 		}
 	}
-	if _, err := w.site().unpack(control); err != nil {
-		t.Errorf("control: %v", err)
+	for _, sticks := range [][]string{{stick(t, control, 0, 1, 2, 3), stick(t, control, 4, 5)}, {stick(t, control, 4, 5), stick(t, control, 0, 1, 2, 3)}} {
+		s := w.site()
+		if _, err := s.unpack(sticks[0]); fault.KindOf(err) != fault.Partial {
+			t.Errorf("control: %v", err)
+		}
+		if _, err := s.unpack(sticks[1]); err != nil {
+			t.Errorf("control: %v", err)
+		}
 	}
+}
+
+// cut lengthens the bundle so that its signature begins a segment.
+func (w *world) cut(files map[string][]byte) map[string][]byte {
+	w.t.Helper()
+	var at int
+	for path, data := range files {
+		if path < bundlePath && path != release.FileStatement {
+			at += 512 + (len(data)+511)/512*512
+		}
+	}
+	at += 512
+	more := pack.MinSegment - (at+len(files[bundlePath]))%pack.MinSegment
+	bundle := append(bytes.Clone(files[bundlePath]), bytes.Repeat([]byte(" "), more)...)
+	jws, err := w.keys["k1"].SignDetached(map[string]any{"provider": "default"}, bundle)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return w.restated(with(with(files, bundlePath, bundle), bundlePath+".jws", []byte(jws)))
+}
+
+// restated makes the statement of changed files.
+func (w *world) restated(files map[string][]byte) map[string][]byte {
+	delete(files, release.FileStatement)
+	delete(files, release.FileSignature)
+	statement := w.state(1, files, nil)
+	files[release.FileStatement], files[release.FileSignature] = statement, w.sign(statement, "k1")
+	return files
 }
 
 // forged packs files that no mirror of ours has accepted.

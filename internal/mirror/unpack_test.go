@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stella-ops/stella/internal/fault"
 	"github.com/stella-ops/stella/internal/ledger"
@@ -31,7 +32,8 @@ func (w *world) site() *world {
 	}
 	s.events = nil
 	m.Notify = func(e mirror.Event) { s.events = append(s.events, e) }
-	s.m = &m
+	m.Sleep = func(_ context.Context, d time.Duration) error { s.slept += d; return nil }
+	s.m, s.slept = &m, 0
 	return &s
 }
 

@@ -59,7 +59,18 @@ func (m *Mirror) VerifyRemote(ctx context.Context, feed Feed) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	return report, d.remoteDocuments(ctx, report)
+	if err := d.remoteDocuments(ctx, report); err != nil {
+		return nil, err
+	}
+	err = d.extra(ctx, func(key string) error {
+		report.add(st.ExportID, release.Refuse(release.ExtraMember, "%.200q is at the source, but the release does not name it", key).About(key))
+		return nil
+	})
+	if release.ReasonOf(err) != "" {
+		report.add(st.ExportID, err)
+		err = nil
+	}
+	return report, err
 }
 
 // remoteDocuments checks what index and manifests say, unless one of them is

@@ -3,6 +3,7 @@ package mirror
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/stella-ops/stella/internal/fault"
 	"github.com/stella-ops/stella/internal/mirror/store"
@@ -25,11 +26,14 @@ func (r *run) withoutStatement(ctx context.Context) error {
 			Hint("check the source: stella config show --origin").
 			Hint("a folder of files without manifests is mirrored with shape: tree")
 	case none:
-		return r.gone(ctx)
+		return r.absent(ctx, release.Refuse(release.Emptied, "%s is empty, though releases came from it before; nothing is removed here: %w", r.src.Place(), err),
+			release.FileStatement, release.PathIndex)
 	case r.state.Statement:
-		return release.Refuse(release.StatementMissing, "%s has no %s any more, though releases of it had one: somebody may have taken it away", r.src.Place(), release.FileStatement).About(release.FileStatement)
+		return r.absent(ctx, release.Refuse(release.StatementMissing, "%s has no %s any more, though releases of it had one: somebody may have taken it away", r.src.Place(), release.FileStatement).
+			About(release.FileStatement), release.FileStatement)
 	case r.m.Policy.Statement == release.Required:
-		return release.Refuse(release.StatementMissing, "%s has no %s, and the trust policy wants one", r.src.Place(), release.FileStatement).About(release.FileStatement)
+		return r.absent(ctx, release.Refuse(release.StatementMissing, "%s has no %s, and the trust policy wants one", r.src.Place(), release.FileStatement).
+			About(release.FileStatement), release.FileStatement)
 	}
 	if same, err := r.sameObjects(ctx); err != nil || same {
 		if err == nil {
@@ -40,15 +44,14 @@ func (r *run) withoutStatement(ctx context.Context) error {
 	return r.bundleOnly(ctx)
 }
 
-// gone judges a source that had releases and has none. It is given the time to
+// absent judges a source that lacks what it must have. It is given the time to
 // come back that a publisher needs who replaces everything.
-func (r *run) gone(ctx context.Context) error {
-	err := release.Refuse(release.Emptied, "%s is empty, though releases came from it before; nothing is removed here", r.src.Place())
-	if r.known(release.Emptied) {
-		return err
+func (r *run) absent(ctx context.Context, why *release.Refusal, keys ...string) error {
+	if r.known(why.Reason) {
+		return why
 	}
-	moved := r.settle(ctx, err, func() (bool, error) {
-		for _, key := range []string{release.FileStatement, release.PathIndex} {
+	moved := r.settle(ctx, why, func() (bool, error) {
+		for _, key := range keys {
 			if _, err := r.src.Info(ctx, key); !errors.Is(err, objstore.ErrNotFound) {
 				return false, err
 			}
@@ -58,7 +61,7 @@ func (r *run) gone(ctx context.Context) error {
 	if moved != nil {
 		return moved
 	}
-	return err
+	return why
 }
 
 // sameObjects asks for every member that is shown whether it is the same still,
@@ -72,18 +75,12 @@ func (r *run) sameObjects(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, nil
 	}
-	for _, e := range was.List {
-		if e.ETag == "" {
-			return false, nil
-		}
-		_, _, err := r.src.Small(ctx, e.Path, e.Size, e.ETag)
-		if errors.Is(err, objstore.ErrNotModified) {
-			continue
-		}
-		if err == nil || release.ReasonOf(err) != "" || errors.Is(err, objstore.ErrNotFound) {
-			return false, nil
-		}
-		return false, err
+	if slices.ContainsFunc(was.List, func(e store.Entry) bool { return e.ETag == "" }) {
+		return false, nil
 	}
-	return true, nil
+	err = r.still(ctx, was.List) // which reads nothing: a bundle may be large
+	if errors.Is(err, errMoved) {
+		return false, nil
+	}
+	return err == nil, err
 }

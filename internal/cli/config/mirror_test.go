@@ -25,6 +25,7 @@ const goodMirror = `mirror:
     ca_file: ca.pem
     access_key_id: file:id
     secret_access_key: cred:key
+vantage_points: [{name: edge, url: "https://edge.example/jwks", ca_file: edge.pem}]
 `
 
 func TestMirrorSection(t *testing.T) {
@@ -36,7 +37,7 @@ func TestMirrorSection(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := c.Mirror
-	if m.Root != dir+"/mirror" || m.TrustPolicy != dir+"/trust.yaml" || m.S3.CAFile != dir+"/ca.pem" || string(m.S3.AccessKeyID) != "file:"+dir+"/id" {
+	if m.Root != dir+"/mirror" || m.TrustPolicy != dir+"/trust.yaml" || m.S3.CAFile != dir+"/ca.pem" || string(m.S3.AccessKeyID) != "file:"+dir+"/id" || c.VantagePoints[0].CAFile != dir+"/edge.pem" {
 		t.Errorf("relative paths are not relative to the file: %+v", m)
 	}
 	if m.Parallel != 16 || m.Settle.Std() != 15*time.Second || m.Keep != 5 || m.PruneGrace.Std() != time.Hour || m.MetricsFile != "/var/lib/node_exporter/stella.prom" {
@@ -51,7 +52,7 @@ func TestMirrorSection(t *testing.T) {
 	}
 	found := strings.Join(c.Findings(), "\n")
 	for _, want := range []string{
-		`mirror.trust_policy: "` + dir + `/trust.yaml" does not exist`, `mirror.root: "` + dir + `/mirror" does not exist`, `mirror.s3.ca_file`,
+		`mirror.trust_policy: "` + dir + `/trust.yaml" does not exist`, `mirror.root: "` + dir + `/mirror" does not exist`, `mirror.s3.ca_file`, `vantage_points.0.ca_file: "` + dir + `/edge.pem" does not exist`,
 		`mirror.s3.access_key_id: "` + dir + `/id" does not exist`, `mirror.metrics_file: "/var/lib/node_exporter" does not exist`,
 		"plain has shape tree: nothing of it can be verified",
 	} {

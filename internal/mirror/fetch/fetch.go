@@ -85,7 +85,7 @@ func (s *Source) Small(ctx context.Context, key string, limit int64, etag string
 	var out []byte
 	var info objstore.Info
 	err := s.retry(ctx, func() (bool, error) {
-		o, err := s.from.Open(ctx, key, objstore.Get{IfNoneMatch: etag})
+		o, err := s.open(ctx, key, objstore.Get{IfNoneMatch: etag})
 		if err != nil {
 			return false, err
 		}
@@ -111,6 +111,16 @@ func (s *Source) Small(ctx context.Context, key string, limit int64, etag string
 		return false, nil
 	})
 	return out, info, err
+}
+
+// open is that of the store. What is in the place of a file and is none (a link,
+// a device) is a refusal (ExtraMember), as it is on the disk of a mirror.
+func (s *Source) open(ctx context.Context, key string, g objstore.Get) (*objstore.Object, error) {
+	o, err := s.from.Open(ctx, key, g)
+	if errors.Is(err, objstore.ErrIrregular) {
+		return nil, release.Refuse(release.ExtraMember, "%w", err).About(key)
+	}
+	return o, err
 }
 
 func tooLarge(key, have string, limit int64) error {
@@ -144,7 +154,7 @@ func (s *Source) once(ctx context.Context, key string, off, n, size int64, etag 
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	o, err := s.from.Open(ctx, key, g)
+	o, err := s.open(ctx, key, g)
 	if errors.Is(err, objstore.ErrRange) {
 		return 0, wrongSize(key, size, fmt.Sprintf("%d or less", off))
 	}

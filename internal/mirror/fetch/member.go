@@ -159,7 +159,7 @@ func (s *Source) Whole(ctx context.Context, key string, limit int64, to, also io
 // Info tells what an object is, without reading it.
 func (s *Source) Info(ctx context.Context, key string) (info objstore.Info, err error) {
 	err = s.retry(ctx, func() (_ bool, err error) {
-		o, err := s.from.Open(ctx, key, objstore.Get{Length: 1})
+		o, err := s.open(ctx, key, objstore.Get{Length: 1})
 		if err == nil {
 			info = o.Info
 			err = o.Body.Close()

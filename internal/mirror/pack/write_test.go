@@ -129,6 +129,10 @@ func TestWriteRefuses(t *testing.T) {
 		says    string
 	}{
 		"another release": {func(d string) error { _, err := Write(t.Context(), other.job(d), false); return err }, fault.Order, other.st.ExportID},
+		"only its pack.json": {func(d string) error {
+			from, _ := other.write(t)
+			return os.Rename(filepath.Join(from, FileManifest), filepath.Join(d, FileManifest))
+		}, fault.Order, other.st.ExportID},
 		"an unfinished pack of another release": {func(d string) error {
 			return os.WriteFile(filepath.Join(d, release.FileStatement), other.raw, 0o600)
 		}, fault.Order, other.st.ExportID},
