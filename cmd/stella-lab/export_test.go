@@ -72,12 +72,12 @@ func TestExportRefusals(t *testing.T) {
 		"too large":       {fault.Input, "write bytes", []string{"DIR", "--bundle-size", "1025GiB"}},
 		"overflow":        {fault.Input, "write bytes", []string{"DIR", "--bundle-size", "9223372036854775807KiB"}},
 		"feed":            {fault.Input, "allowed: concelier, excititor", []string{"DIR", "--feed", "other"}},
-		"export id":       {fault.Input, "no plain name", []string{"DIR", "--export-id", "../x"}},
+		"export id":       {fault.Input, "not a plain name", []string{"DIR", "--export-id", "../x"}},
 		"domain":          {fault.Input, "--domains", []string{"DIR", "--domains", "a,../b"}},
 		"a domain twice":  {fault.Input, "--domains", []string{"DIR", "--domains", "a,a"}},
 		"no domain":       {fault.Input, "--domains", []string{"DIR", "--domains", ""}},
 		"files":           {fault.Input, "not negative", []string{"DIR", "--files", "-1"}},
-		"key":             {fault.NotFound, "", []string{"DIR", "--key", filepath.Join(taken, "none.pem")}},
+		"key":             {fault.Config, "none.pem", []string{"DIR", "--key", filepath.Join(taken, "none.pem")}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "d")

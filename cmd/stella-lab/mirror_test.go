@@ -4,11 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -128,7 +128,7 @@ func TestMirrorTwoSyncs(t *testing.T) {
 		}
 	}
 	second, err := l.command("mirror", "sync").CombinedOutput()
-	if code := exitCode(err); code != 24 || !strings.Contains(string(second), "is locked by stella mirror sync (pid "+strconv.Itoa(first.Process.Pid)+")") {
+	if code := exitCode(err); code != 24 || !strings.Contains(string(second), fmt.Sprintf(`is locked by "stella mirror sync (pid %d)"`, first.Process.Pid)) {
 		t.Errorf("the second sync: exit %d, expected 24\n%s", code, second)
 	}
 	close(g.open)

@@ -82,6 +82,9 @@ func (m *Mirror) VerifyDisk(ctx context.Context, feed, export string) (*Report, 
 		if ids, err = s.Releases(); err != nil {
 			return nil, err
 		}
+		if len(ids) == 0 && r.Latest == "" && len(r.Findings) == 0 {
+			return nil, fault.Errorf(fault.NotFound, "%s holds no release yet", s.Path()).Hint("stella mirror sync --feed %s", feed)
+		}
 	} else if !s.HasRelease(export) {
 		return nil, fault.Errorf(fault.NotFound, "release %q is not in %s", export, s.Path()).Hint("stella mirror status --feed %s", feed)
 	}

@@ -169,7 +169,7 @@ func (h *history) append(at time.Time, kind Kind, ev Event) (*ledger.Entry, erro
 	if err != nil {
 		return nil, err
 	}
-	if err := h.dir.Create(recordName(rec.Seq), rec.Encode(), 0o600); err != nil {
+	if err := h.dir.Create(recordName(rec.Seq), rec.Encode(), 0o644); err != nil {
 		return nil, full(fmt.Errorf("writing the history: %w", err))
 	}
 	return h.chain.Accept(rec)

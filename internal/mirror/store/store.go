@@ -66,7 +66,7 @@ func Create(path string) (*Store, error) {
 	for _, sub := range []struct {
 		name string
 		perm fs.FileMode
-	}{{dirObjects, 0o755}, {dirReleases, 0o755}, {dirStaging, 0o700}, {dirHistory, 0o700}, {dirEvidence, 0o700}} {
+	}{{dirObjects, 0o755}, {dirReleases, 0o755}, {dirStaging, 0o700}, {dirHistory, 0o755}, {dirEvidence, 0o700}} {
 		err := os.Mkdir(filepath.Join(path, sub.name), sub.perm)
 		if err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, errors.Join(fault.Errorf(fault.Config, "mirror folder: %w", err), root.Close())
