@@ -23,7 +23,7 @@ fuzz:
 	.ci/fuzz 60s
 
 bench:
-	go run ./bench/authority && go run ./bench/startup && go run ./bench/mirror
+	go run ./bench/authority && go run ./bench/startup && go run ./bench/mirror && go run ./bench/detached
 
 docs:
 	go run ./cmd/stella gen docs docs

@@ -46,7 +46,7 @@ func main() {
 	var o options
 	flag.IntVar(&o.rounds, "rounds", 5, "rounds counted; one more is dropped. 0: none")
 	flag.IntVar(&o.many, "many", 100_000, "members of the second feed, for the no-op of a big release; 0: none")
-	flag.IntVar(&o.noops, "noops", 41, "no-ops of each size in that comparison")
+	flag.IntVar(&o.noops, "noops", 301, "no-ops of each size in that comparison")
 	flag.StringVar(&o.only, "only", "", "only these, separated by commas: floor, stella, aws, s5cmd, rclone, mc")
 	flag.StringVar(&o.under, "dir", "", "folder for bucket and targets, about 5 GiB (default: the system's)")
 	flag.StringVar(&o.note, "note", "", "remark to print with the machine, such as: busy")

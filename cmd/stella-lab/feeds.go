@@ -119,6 +119,9 @@ func (f *feeds) close() error {
 	if f.store != nil {
 		f.store.Close()
 	}
+	if f.meter != nil {
+		f.meter.hangUp()
+	}
 	return f.server.Stop()
 }
 

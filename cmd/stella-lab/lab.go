@@ -30,7 +30,11 @@ func newLab(ctx context.Context, dir string, l testenv.Lifetimes) (*lab, error) 
 	if err != nil {
 		return nil, err
 	}
-	return lb, lb.openFeeds(ctx)
+	if err := lb.openFeeds(ctx); err != nil {
+		lb.Close()
+		return nil, err
+	}
+	return lb, nil
 }
 
 // openFeeds starts the bucket with the first release of each feed, and adds a

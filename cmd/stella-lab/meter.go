@@ -15,6 +15,7 @@ import (
 // it. The host stays as the caller wrote it, for that is part of what is signed.
 type meter struct {
 	http.Handler
+	transport http.RoundTripper
 
 	mu       sync.Mutex
 	watching map[*[]asked]bool
@@ -32,7 +33,7 @@ func newMeter(ca *testenv.CA, to string) (*meter, error) {
 	if t, ok := transport.(*http.Transport); ok {
 		t.DisableCompression = true // whether that is wanted is part of what is signed, too
 	}
-	return &meter{watching: map[*[]asked]bool{}, Handler: &httputil.ReverseProxy{
+	return &meter{watching: map[*[]asked]bool{}, transport: transport, Handler: &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(u)
 			r.Out.Host = r.In.Host
@@ -50,6 +51,13 @@ func (m *meter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	m.mu.Unlock()
 	m.Handler.ServeHTTP(w, r)
+}
+
+// hangUp closes connections that idle; the server would wait for their end.
+func (m *meter) hangUp() {
+	if t, ok := m.transport.(*http.Transport); ok {
+		t.CloseIdleConnections()
+	}
 }
 
 // watch begins to keep requests, and returns what ends that and tells them.

@@ -79,7 +79,7 @@ type syncSummary struct {
 	Feeds   int                    `json:"feeds"`
 	Counts  map[mirror.Outcome]int `json:"outcomes"`
 	Bytes   int64                  `json:"fetched_bytes"`
-	Seconds float64                `json:"seconds"`
+	Seconds float64                `json:"took_s"`
 	Metrics string                 `json:"metrics_file,omitempty"` // that was written
 }
 

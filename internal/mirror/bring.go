@@ -160,7 +160,7 @@ func (r *run) mismatch(ctx context.Context, d *download, err error) error {
 		return err
 	}
 	switch { // nobody publishes to a medium that is carried
-	case r.medium != nil && refused.Reason != release.DigestMismatch && refused.Reason != release.SizeMismatch:
+	case r.medium != nil && !otherBytes(refused.Reason):
 		return err
 	case r.medium == nil:
 		look := func() (string, error) { return r.look(ctx, d, m) }

@@ -87,7 +87,7 @@ func (d *download) member(ctx context.Context, m release.Member, split int) erro
 	defer part.Close()
 	resumed := part.Size() > 0
 	err = d.fill(ctx, m, part, split)
-	if resumed && release.ReasonOf(err) != "" && release.ReasonOf(err) != release.TooSlow {
+	if resumed && otherBytes(release.ReasonOf(err)) { // they may be those of the run before
 		if err = part.Reset(); err == nil {
 			err = d.fill(ctx, m, part, split)
 		}
@@ -100,6 +100,12 @@ func (d *download) member(ctx context.Context, m release.Member, split int) erro
 		return errors.Join(err, part.Drop())
 	}
 	return err // the rest comes next time
+}
+
+// otherBytes reports whether a member has not the bytes that the release says.
+// Any other reason is about bytes that are right.
+func otherBytes(why release.Reason) bool {
+	return why == release.DigestMismatch || why == release.SizeMismatch
 }
 
 // fill fetches and verifies the bytes of a member.

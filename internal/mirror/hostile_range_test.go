@@ -1,10 +1,13 @@
 package mirror_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/stella-ops/stella/internal/fault"
 	"github.com/stella-ops/stella/internal/mirror"
@@ -142,12 +145,16 @@ func TestReplacedBetweenRanges(t *testing.T) {
 			w.good(one)
 			w.more(2, big(serves.size))
 			var three map[string][]byte
+			var writing sync.Mutex // who settles waits longer than a publisher writes
+			w.m.Sleep = func(context.Context, time.Duration) error { writing.Lock(); defer writing.Unlock(); return nil }
 			o.bad(on(bigPath, func(e *exchange) bool {
 				if e.nth == 1 {
 					return e.cut(min(len(e.data)/2, 1<<20))
 				}
 				if e.nth == 2 {
+					writing.Lock()
 					three = w.more(3, big(serves.size))
+					writing.Unlock()
 					e.data = three[bigPath]
 				}
 				return serves.do != nil && serves.do(e)

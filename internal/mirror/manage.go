@@ -22,8 +22,8 @@ type Status struct {
 	HeldReason string                   `json:"held_reason,omitempty"`
 	Newest     release.Pin              `json:"newest,omitzero"` // what may not be gone below
 	Contact    store.Contact            `json:"contact,omitzero"`
-	Lag        float64                  `json:"lag_seconds,omitempty"` // since the source was seen
-	Stale      string                   `json:"stale,omitempty"`       // why, if it is
+	Lag        float64                  `json:"lag_s,omitempty"` // since the source was seen
+	Stale      string                   `json:"stale,omitempty"` // why, if it is
 	Refused    *store.LastRefusal       `json:"last_refusal,omitempty"`
 	Refusals   map[release.Reason]int64 `json:"refusals,omitempty"`
 	Releases   []string                 `json:"releases"`

@@ -159,7 +159,7 @@ type Result struct {
 	Fetched  int     `json:"fetched_members"`
 	Received int64   `json:"fetched_bytes"`
 	Kept     int     `json:"kept_members"` // unchanged, linked
-	Seconds  float64 `json:"seconds"`
+	Seconds  float64 `json:"took_s"`
 	DryRun   bool    `json:"dry_run,omitempty"`
 }
 

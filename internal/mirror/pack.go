@@ -26,7 +26,7 @@ type PackResult struct {
 	Kept        int            `json:"kept_segments"`
 	Made        int            `json:"written_segments"`
 	Unchanged   bool           `json:"unchanged,omitempty"` // the whole pack was there
-	Seconds     float64        `json:"seconds"`
+	Seconds     float64        `json:"took_s"`
 	DryRun      bool           `json:"dry_run,omitempty"`
 }
 

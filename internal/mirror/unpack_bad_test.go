@@ -177,26 +177,12 @@ func TestUnpackBundleSignature(t *testing.T) {
 	w := newWorld(t)
 	files := w.cut(w.bulky(1, nil))
 	control := w.forged(files)
-	jws, err := w.keys["stranger"].SignDetached(map[string]any{"provider": "default"}, files[bundlePath])
-	if err != nil {
-		t.Fatal(err)
-	}
-	files = w.restated(with(files, bundlePath+".jws", []byte(jws)))
-	dir := w.forged(files)
-	for _, sticks := range [][]string{{dir}, {stick(t, dir, 0, 1, 2, 3), stick(t, dir, 4, 5)}, {stick(t, dir, 4, 5), stick(t, dir, 0, 1, 2, 3)}} {
-		s := w.site()
-		for i, one := range sticks {
-			_, err := s.unpack(one)
-			if last := i == len(sticks)-1; last && release.ReasonOf(err) != release.KeyUnknown || !last && fault.KindOf(err) != fault.Partial {
-				t.Errorf("stick %d of %d: %v", i+1, len(sticks), err)
-			}
+	for reason, key := range map[release.Reason]string{release.KeyUnknown: "stranger", release.SignatureInvalid: "k1"} {
+		jws, err := w.keys[key].SignDetached(map[string]any{"provider": "default"}, []byte("another bundle"))
+		if err != nil {
+			t.Fatal(err)
 		}
-		if h := history(t, s.m); len(h) != 1 || !strings.HasSuffix(h[0], "key_unknown") {
-			t.Errorf("%q", h)
-		}
-		if st, err := s.m.Status("concelier"); err != nil || st.Shown.ExportID != "" || len(st.Releases) != 0 {
-			t.Errorf("%+v %v", st, err)
-		}
+		w.unsigned(reason, w.forged(w.restated(with(files, bundlePath+".jws", []byte(jws)))))
 	}
 	for _, sticks := range [][]string{{stick(t, control, 0, 1, 2, 3), stick(t, control, 4, 5)}, {stick(t, control, 4, 5), stick(t, control, 0, 1, 2, 3)}} {
 		s := w.site()
@@ -205,6 +191,27 @@ func TestUnpackBundleSignature(t *testing.T) {
 		}
 		if _, err := s.unpack(sticks[1]); err != nil {
 			t.Errorf("control: %v", err)
+		}
+	}
+}
+
+// unsigned wants a pack to be refused, at once and stick by stick.
+func (w *world) unsigned(reason release.Reason, dir string) {
+	t := w.t
+	t.Helper()
+	for _, sticks := range [][]string{{dir}, {stick(t, dir, 0, 1, 2, 3), stick(t, dir, 4, 5)}, {stick(t, dir, 4, 5), stick(t, dir, 0, 1, 2, 3)}} {
+		s := w.site()
+		for i, one := range sticks {
+			_, err := s.unpack(one)
+			if last := i == len(sticks)-1; last && release.ReasonOf(err) != reason || !last && fault.KindOf(err) != fault.Partial {
+				t.Errorf("stick %d of %d: %v", i+1, len(sticks), err)
+			}
+		}
+		if h := history(t, s.m); len(h) != 1 || !strings.HasSuffix(h[0], string(reason)) {
+			t.Errorf("%q", h)
+		}
+		if st, err := s.m.Status("concelier"); err != nil || st.Shown.ExportID != "" || len(st.Releases) != 0 {
+			t.Errorf("%+v %v", st, err)
 		}
 	}
 }

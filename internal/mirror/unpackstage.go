@@ -58,7 +58,7 @@ func (c *carried) stage(ctx context.Context, r *run, s *supply, bytes int64) err
 
 func (c *carried) suspect(err error) (release.Member, bool) {
 	refused, ok := errors.AsType[*release.Refusal](err)
-	if !ok || refused.Reason != release.DigestMismatch && refused.Reason != release.SizeMismatch {
+	if !ok || !otherBytes(refused.Reason) {
 		return release.Member{}, false
 	}
 	return c.st.Find(refused.Member)

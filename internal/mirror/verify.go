@@ -152,17 +152,18 @@ func (m *Mirror) verifyOne(ctx context.Context, s *store.Store, r *Report, feed,
 func (m *Mirror) members(ctx context.Context, s *store.Store, r *Report, feed string, c *store.Content, when time.Time) {
 	var mu sync.Mutex
 	var wg sync.WaitGroup
+	var done int64
 	queue := make(chan store.Entry)
 	for range min(m.parallel(), 4) {
 		wg.Go(func() {
 			for e := range queue {
 				err := m.member(ctx, s, feed, c, e.Member, when)
 				mu.Lock()
-				r.Bytes += e.Size
+				r.Bytes, done = r.Bytes+e.Size, done+e.Size
 				if err != nil && ctx.Err() == nil {
 					r.add(c.ExportID, err)
 				}
-				m.notify(Event{Type: Progress, Feed: feed, ExportID: c.ExportID, Bytes: r.Bytes, Total: c.Bytes})
+				m.notify(Event{Type: Progress, Feed: feed, ExportID: c.ExportID, Bytes: done, Total: c.Bytes})
 				mu.Unlock()
 			}
 		})

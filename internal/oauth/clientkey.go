@@ -28,11 +28,11 @@ func LoadSigner(ref secret.Ref, kid string) (*jose.Signer, error) {
 	defer s.Clear()
 	key, fromJWK, err := parsePrivate(s.Reveal())
 	if err != nil {
-		return nil, fault.Errorf(fault.Config, "client key %s: %w", ref, err)
+		return nil, fault.Errorf(fault.Config, "private key %s: %w", ref, err)
 	}
 	alg, err := algFor(key)
 	if err != nil {
-		return nil, fault.Errorf(fault.Config, "client key %s: %w", ref, err)
+		return nil, fault.Errorf(fault.Config, "private key %s: %w", ref, err)
 	}
 	if kid == "" {
 		kid = fromJWK
@@ -40,15 +40,15 @@ func LoadSigner(ref secret.Ref, kid string) (*jose.Signer, error) {
 	if kid == "" {
 		pub, err := jose.NewKey(key.Public(), "", alg)
 		if err != nil {
-			return nil, fault.Errorf(fault.Config, "client key %s: %w", ref, err)
+			return nil, fault.Errorf(fault.Config, "private key %s: %w", ref, err)
 		}
 		if kid, err = pub.Thumbprint(); err != nil {
-			return nil, fault.Errorf(fault.Config, "client key %s: %w", ref, err)
+			return nil, fault.Errorf(fault.Config, "private key %s: %w", ref, err)
 		}
 	}
 	signer, err := jose.NewSigner(key, alg, kid)
 	if err != nil {
-		return nil, fault.Errorf(fault.Config, "client key %s: %w", ref, err)
+		return nil, fault.Errorf(fault.Config, "private key %s: %w", ref, err)
 	}
 	return signer, nil
 }

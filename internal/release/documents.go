@@ -197,10 +197,10 @@ func decodeTolerant(what string, data []byte, limit int, v any) error {
 		return refuse(TooLarge, "%s has %d bytes, at most %d are allowed", what, len(data), limit)
 	}
 	if _, err := strictjson.Members(data); err != nil {
-		return refuse(Format, "%s is no JSON object: %w", what, err)
+		return refuse(Format, "%s is no JSON object: %.300s", what, err)
 	}
 	if err := json.NewDecoder(bytes.NewReader(data)).Decode(v); err != nil {
-		return refuse(Format, "%s is not of this format: %w", what, err)
+		return refuse(Format, "%s is not of this format: %.300s", what, err)
 	}
 	return nil
 }

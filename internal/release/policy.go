@@ -115,7 +115,11 @@ func LoadPolicy(path string) (*Policy, error) {
 		return nil, fault.Errorf(fault.Config, "trust policy: %w", err).
 			Hint("docs/formats/release.md has a sample; set mirror.trust_policy to your file")
 	}
-	return ParsePolicy(path, data)
+	p, err := ParsePolicy(path, data)
+	if err != nil {
+		return nil, fmt.Errorf("trust policy: %w", err)
+	}
+	return p, nil
 }
 
 // ParsePolicy reads a policy. Key files are relative to the directory of name.

@@ -136,7 +136,7 @@ func ParseStatement(data []byte) (*Statement, error) {
 	}
 	var s Statement
 	if err := decodeStrict(data, &s); err != nil {
-		return nil, refuse(Format, "the statement is no JSON of this format: %w", err)
+		return nil, refuse(Format, "the statement is no JSON of this format: %.300s", err)
 	}
 	if err := s.check(); err != nil {
 		return nil, err

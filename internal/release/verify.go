@@ -221,7 +221,7 @@ func judge(err error) *Refusal {
 	case errors.Is(err, jose.ErrTooLarge):
 		why = TooLarge
 	}
-	return Refuse(why, "the signature is not acceptable: %w", err)
+	return Refuse(why, "the signature is not acceptable: %.300s", err)
 }
 
 func about(err error, path string) error {

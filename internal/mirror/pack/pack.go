@@ -28,7 +28,7 @@ import (
 const FileManifest = "pack.json"
 
 // Schema is what a Manifest says that it is.
-const Schema = "stella.mirror.pack/v1"
+const Schema = "stella.mirror.segments/v1"
 
 // Bounds of a pack, in bytes and in number.
 const (

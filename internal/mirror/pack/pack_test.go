@@ -28,7 +28,7 @@ func TestManifest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := `{"schema":"stella.mirror.pack/v1","feed":"concelier","exportId":"20260301T010000Z","sequence":7,` +
+	want := `{"schema":"stella.mirror.segments/v1","feed":"concelier","exportId":"20260301T010000Z","sequence":7,` +
 		`"statement":"sha256:0000`
 	if !strings.HasPrefix(string(data), want) || !strings.HasSuffix(string(data), "\"}\n]}\n") {
 		t.Errorf("%s", data)

@@ -111,7 +111,7 @@ func (b *Book) count(e *ledger.Entry, ev *Event) error {
 		}
 		b.Refused = nil
 	case RolledBack:
-		b.Shown, b.Held, b.HeldReason = ev.Facts, true, ev.Reason
+		b.Shown, b.Held, b.HeldReason = ev.Facts, ev.ExportID != b.Pin.ExportID, ev.Reason // back to the newest: no longer held
 	case Refused:
 		if ev.Refusal == nil {
 			break

@@ -12,6 +12,7 @@
 //	history/              the signed record of what was accepted and refused
 //	evidence/             statements that contradicted an accepted one
 //	staging/              what is being fetched
+//	unpack/               pieces of a pack of which segments are missing
 //	state.json            what the history says, for a quick start
 package store
 
