@@ -95,7 +95,7 @@ func runMirrorVerify(ctx context.Context, app *App, o mirrorVerifyOptions) error
 	}
 	engine := m.engine
 	engine.Notify = func(e mirror.Event) {
-		if e.Total = 0; e.Type == mirror.Progress { // how much there is in all is not known
+		if e.Type == mirror.Progress {
 			p.notify(e)
 		}
 	}
