@@ -22,7 +22,7 @@ import (
 const Staged Outcome = "staged"
 
 // keptFolder is where pieces of members wait for the rest, in a feed's folder.
-const keptFolder = "unpack"
+const keptFolder = store.DirUnpack
 
 // UnpackResult is what Unpack did.
 type UnpackResult struct {

@@ -80,7 +80,7 @@ func (s *Store) Prune(ctx context.Context, plan *PruneResult) error {
 			return fmt.Errorf("pruning release %s: %w", id, err)
 		}
 	}
-	if err := s.sweep(); err != nil {
+	if err := errors.Join(s.sweep(), s.abandoned(dirStaging, plan.before), s.abandoned(DirUnpack, plan.before)); err != nil {
 		return err
 	}
 	return s.eachObject(func(path string, info fs.FileInfo, st *syscall.Stat_t) error {
@@ -92,6 +92,28 @@ func (s *Store) Prune(ctx context.Context, plan *PruneResult) error {
 		}
 		return os.Remove(path)
 	})
+}
+
+// abandoned removes what nobody has touched since a time from a folder of things
+// on their way: members and packs that were never fetched to the end.
+func (s *Store) abandoned(dir string, before time.Time) error {
+	entries, err := os.ReadDir(s.path(dir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("pruning %s: %w", dir, err)
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil || info.ModTime().After(before) {
+			continue
+		}
+		if err := os.RemoveAll(s.path(dir, e.Name())); err != nil {
+			return fmt.Errorf("pruning %s: %w", dir, err)
+		}
+	}
+	return nil
 }
 
 func (s *Store) eachObject(each func(path string, info fs.FileInfo, st *syscall.Stat_t) error) error {

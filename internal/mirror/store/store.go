@@ -40,6 +40,7 @@ const (
 	dirStaging  = "staging"
 	dirHistory  = "history"
 	dirEvidence = "evidence"
+	DirUnpack   = "unpack" // exported for who puts packs together
 	linkLatest  = "latest"
 	linkBefore  = "previous"
 	fileLock    = "lock"

@@ -218,12 +218,25 @@ func TestPrune(t *testing.T) {
 	if err != nil || len(plan.Releases) != 0 || plan.Objects != 0 {
 		t.Fatalf("%+v %v", plan, err)
 	}
+	stale := filepath.Join(s.Path(), "staging", strings.Repeat("b", 64)+".part")
+	if err := os.WriteFile(stale, []byte("half"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Prune(t.Context(), plan); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(stale); err != nil {
+		t.Errorf("a part that is not old is gone: %v", err)
+	}
 	plan, err = s.PlanPrune(2, time.Now().Add(time.Hour))
 	if err != nil || !slices.Equal(plan.Releases, []string{"r1", "r2", "r3"}) || plan.Objects != 3 || plan.Bytes != 3 {
 		t.Fatalf("%+v %v", plan, err)
 	}
 	if err := s.Prune(t.Context(), plan); err != nil {
 		t.Fatal(err)
+	}
+	if _, err := os.Stat(stale); err == nil {
+		t.Error("an abandoned part is there still")
 	}
 	ids, err := s.Releases()
 	if err != nil || !slices.Equal(ids, []string{"r0", "r4", "r5"}) {
