@@ -18,6 +18,7 @@ import (
 	"github.com/stella-ops/stella/internal/mirror/store"
 	"github.com/stella-ops/stella/internal/objstore"
 	"github.com/stella-ops/stella/internal/release"
+	"github.com/stella-ops/stella/internal/signals"
 )
 
 // Shape is what a source holds.
@@ -119,14 +120,7 @@ func (m *Mirror) sleep(ctx context.Context, d time.Duration) error {
 	if m.Sleep != nil {
 		return m.Sleep(ctx, d)
 	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	return signals.Sleep(ctx, d)
 }
 
 // Folder is where a feed's store is.

@@ -21,6 +21,7 @@ import (
 	"github.com/stella-ops/stella/internal/fault"
 	"github.com/stella-ops/stella/internal/objstore"
 	"github.com/stella-ops/stella/internal/release"
+	"github.com/stella-ops/stella/internal/signals"
 )
 
 // Pieces of a member that is fetched by several requests at once.
@@ -63,7 +64,7 @@ func New(from objstore.Reader, limits release.Limits, o Options) *Source {
 		o.Delays = []time.Duration{500 * time.Millisecond, time.Second, 2 * time.Second, 4 * time.Second}
 	}
 	if o.Sleep == nil {
-		o.Sleep = sleep
+		o.Sleep = signals.Sleep
 	}
 	s := &Source{from: from, limits: limits, o: o, began: time.Now(), tokens: make(chan *bytes.Buffer, pieces)}
 	for range pieces {
@@ -233,15 +234,4 @@ func (s *Source) retry(ctx context.Context, try func() (moved bool, err error)) 
 
 func passing(err error) bool {
 	return errors.Is(err, objstore.ErrTransient) && fault.KindOf(err) != fault.Trust
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }
