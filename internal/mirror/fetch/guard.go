@@ -26,6 +26,7 @@ type guard struct {
 	mu     sync.Mutex
 	waited time.Duration // in this window, before the read that is going on
 	began  time.Time     // of that read
+	due    time.Time     // when that read ends the window; zero while none goes on
 	mark   int64         // bytes of all requests when the window began
 	low    bool          // the last window was below the floor, and ended in silence
 	why    error
@@ -59,8 +60,7 @@ func (s *Source) guardWith(key string, cancel context.CancelCauseFunc, body io.R
 func (g *guard) Read(p []byte) (int, error) {
 	if g.window > 0 {
 		g.mu.Lock()
-		g.began = time.Now()
-		g.timer.Reset(g.window - g.waited)
+		g.wait(g.window - g.waited)
 		g.mu.Unlock()
 	}
 	n, err := g.body.Read(p)
@@ -77,6 +77,7 @@ func (g *guard) Read(p []byte) (int, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.timer.Stop()
+	g.due = time.Time{}
 	g.waited += time.Since(g.began)
 	if g.why == nil && g.waited >= g.window && !errors.Is(err, io.EOF) {
 		g.judge()
@@ -87,17 +88,26 @@ func (g *guard) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// wait begins to count, for a read that ends the window after d.
+func (g *guard) wait(d time.Duration) {
+	g.began = time.Now()
+	g.due = g.began.Add(d)
+	g.timer.Reset(d)
+}
+
 // expire ends a read that outlasts the window.
 func (g *guard) expire() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.due.IsZero() || time.Now().Before(g.due) {
+		return // that read came to its end at the same moment, and judged
+	}
 	if g.judge(); g.why != nil {
 		g.cancel(g.why)
 		return
 	}
 	// Others move, or did until now: it gets another window.
-	g.began = time.Now()
-	g.timer.Reset(g.window)
+	g.wait(g.window)
 }
 
 // judge ends a window. A line that goes dead in the middle of it is no trickle,
