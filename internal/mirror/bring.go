@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -19,6 +21,11 @@ import (
 // bring fetches what is missing of a release, verifies it and shows it.
 func (r *run) bring(ctx context.Context, st *release.Statement) error {
 	content := store.FromStatement(st, r.seen.statement, r.seen.jws)
+	if !r.dry {
+		if err := r.sound(ctx, content.List); err != nil {
+			return err
+		}
+	}
 	need, bytes := r.missing(content)
 	r.result.Facts, r.result.Before = content.Facts, r.state.Shown.ExportID
 	r.result.Fetched, r.result.Received, r.result.Kept = len(need), bytes, len(st.Members)-len(need)
@@ -34,7 +41,7 @@ func (r *run) bring(ctx context.Context, st *release.Statement) error {
 	if err != nil {
 		return err
 	}
-	if err := d.closed(ctx); err != nil {
+	if err := r.closed(ctx, d); err != nil {
 		return err
 	}
 	if err := d.all(ctx, need); err != nil {
@@ -49,6 +56,22 @@ func (r *run) bring(ctx context.Context, st *release.Statement) error {
 	r.result.Received = d.src.Received()
 	r.m.notify(Event{Type: Verified, Feed: r.feed.Name, ExportID: st.ExportID, Members: len(st.Members), Bytes: content.Bytes})
 	return r.show(ctx, content)
+}
+
+// sound forgets members that are here already and damaged. It reads those that
+// somebody has written to since the last release was accepted, and to repair
+// all; what rots without a trace, only verify and repair find.
+func (r *run) sound(ctx context.Context, list []store.Entry) error {
+	return each(ctx, min(r.m.parallel(), 4), list, func(ctx context.Context, _ int, e store.Entry) error {
+		if !r.s.HasObject(e.SHA256, e.Size) || !r.repair && !r.s.Touched(e.SHA256, r.state.AcceptedAt.Add(time.Second)) {
+			return nil
+		}
+		err := r.s.ReadMember(ctx, e.Member, nil)
+		if release.ReasonOf(err) != "" {
+			return r.s.DropObject(e.SHA256)
+		}
+		return err
+	})
 }
 
 // missing lists the members that are not there yet, one for each digest, the
@@ -83,8 +106,33 @@ func (r *run) room(bytes int64) error {
 }
 
 // show makes a release durable, records it and flips the link, in this order:
-// what is recorded is there, and what is shown is recorded.
+// what is recorded is there, and what is shown is recorded. A release that was
+// accepted before, and was left for one by a key that is revoked now, is there
+// already.
 func (r *run) show(ctx context.Context, c *store.Content) error {
+	if err := r.m.Policy.CheckTime(c.GeneratedAt, c.ExpiresAt, r.m.now()); c.Layout != store.PlainTree && err != nil {
+		return err // bringing it has taken long
+	}
+	if was, ok := r.state.Export(c.ExportID); !ok || was.Digest != c.Digest || r.repair || !r.s.HasRelease(c.ExportID) {
+		if err := r.place(ctx, c); err != nil {
+			return err
+		}
+	}
+	err := r.book.Append(r.m.now(), store.Accepted, store.Event{
+		Facts: c.Facts, Source: r.src.Place(), Signatures: r.seen.signatures, Pin: r.pin(c), Operator: r.m.Operator, Version: r.m.Version,
+	})
+	if err != nil {
+		return err
+	}
+	if err := r.s.Show(context.WithoutCancel(ctx), c.ExportID); err != nil {
+		return err
+	}
+	r.m.notify(Event{Type: Shown, Feed: r.feed.Name, ExportID: c.ExportID})
+	return nil
+}
+
+// place builds the tree of a release under its name.
+func (r *run) place(ctx context.Context, c *store.Content) error {
 	tree, err := r.s.Build(c.ExportID)
 	if err != nil {
 		return err
@@ -97,24 +145,16 @@ func (r *run) show(ctx context.Context, c *store.Content) error {
 	if err := tree.Record(c); err != nil {
 		return err
 	}
-	if err := tree.Place(ctx); err != nil {
-		return err
-	}
-	pin := release.Pin{ExportID: c.ExportID, Sequence: c.Sequence, GeneratedAt: c.GeneratedAt, Digest: c.Digest}
+	return tree.Place(ctx)
+}
+
+// pin is what is remembered of a release.
+func (r *run) pin(c *store.Content) *release.Pin {
+	pin := &release.Pin{ExportID: c.ExportID, Sequence: c.Sequence, GeneratedAt: c.GeneratedAt, Digest: c.Digest}
 	for _, s := range r.seen.signatures {
 		pin.Signers = append(pin.Signers, s.Thumbprint)
 	}
-	err = r.book.Append(r.m.now(), store.Accepted, store.Event{
-		Facts: c.Facts, Source: r.src.Place(), Signatures: r.seen.signatures, Pin: &pin, Operator: r.m.Operator, Version: r.m.Version,
-	})
-	if err != nil {
-		return err
-	}
-	if err := r.s.Show(context.WithoutCancel(ctx), c.ExportID); err != nil {
-		return err
-	}
-	r.m.notify(Event{Type: Shown, Feed: r.feed.Name, ExportID: c.ExportID})
-	return nil
+	return pin
 }
 
 // documents holds index and manifests to the statement. What read returns has
@@ -152,7 +192,7 @@ func documents(st *release.Statement, read func(path string) ([]byte, error)) er
 // publisher at work: it is the second when anything moves while we look.
 func (r *run) mismatch(ctx context.Context, d *download, err error) error {
 	refused, ok := errors.AsType[*release.Refusal](err)
-	if !ok || refused.Member == "" || refused.Reason == release.TooSlow || r.medium == nil && r.known(refused.Reason) {
+	if !ok || refused.Member == "" || refused.Reason == release.TooSlow || r.medium == nil && r.knownError(err) {
 		return err
 	}
 	m, ok := d.st.Find(refused.Member)
@@ -204,8 +244,7 @@ func (r *run) look(ctx context.Context, d *download, suspect release.Member) (st
 	var b strings.Builder
 	step := max(1, len(d.st.Members)/sample)
 	for i, m := range d.st.Members {
-		_, bundle := release.BundleOf(m.Path)
-		if i%step != 0 && m.Path != suspect.Path && !bundle && !strings.HasSuffix(m.Path, release.SuffixJWS) {
+		if i%step != 0 && m.Path != suspect.Path && !release.Document(m.Path) {
 			continue
 		}
 		info, err := d.info(ctx, m.Path)
@@ -249,12 +288,15 @@ type download struct {
 	src    *fetch.Source // beside latest, or the source itself
 	beside bool
 	meter  *meter
+
+	mu       sync.Mutex
+	verified map[string]bool // bundles, by path, whose signature was checked
 }
 
 // download finds out where the members are: beside the place of the latest
 // release, where they never change, or in that place.
 func (r *run) download(ctx context.Context, st *release.Statement, total int64) (*download, error) {
-	d := &download{r: r, st: st, src: r.src, meter: &meter{m: r.m, e: Event{Type: Progress, Feed: r.feed.Name, ExportID: st.ExportID, Total: total}}}
+	d := &download{r: r, st: st, src: r.src, verified: map[string]bool{}, meter: &meter{m: r.m, e: Event{Type: Progress, Feed: r.feed.Name, ExportID: st.ExportID, Total: total}}}
 	from := r.from
 	if place, ok := sibling(r.feed.Source, st.ExportID); ok {
 		beside, err := r.m.Open(ctx, place)
@@ -275,8 +317,26 @@ func (r *run) download(ctx context.Context, st *release.Statement, total int64) 
 }
 
 // closed refuses an export whose own folder holds what the statement does not
-// name. latest/ is not held to that: a publisher may be bringing the next
-// release there, and what is not named is never fetched.
+// name, and goes on holding it. latest/ is not held to that: a publisher may be
+// bringing the next release there, and what is not named is never fetched.
+func (r *run) closed(ctx context.Context, d *download) error {
+	err := d.closed(ctx)
+	if release.ReasonOf(err) == "" || r.knownError(err) {
+		return err
+	}
+	moved := r.settle(ctx, err, func() (bool, error) {
+		again := d.closed(ctx)
+		if release.ReasonOf(again) != "" {
+			return again.Error() == err.Error(), nil
+		}
+		return false, again
+	})
+	if moved != nil {
+		return moved
+	}
+	return err
+}
+
 func (d *download) closed(ctx context.Context) error {
 	if !d.beside {
 		return nil
@@ -289,8 +349,12 @@ func (d *download) closed(ctx context.Context) error {
 // extra calls found for every object below mirror/ that the statement does not
 // name. A place that cannot be listed, or not by us, has none.
 func (d *download) extra(ctx context.Context, found func(key string) error) error {
-	err := d.src.List(ctx, func(i objstore.Info) error {
-		if _, ok := d.st.Find(i.Key); ok || !strings.HasPrefix(i.Key, release.Root) {
+	n := 0
+	err := d.src.List(ctx, release.Root, func(i objstore.Info) error {
+		if n++; n > 2*len(d.st.Members)+1000 { // of a list without end
+			return release.Refuse(release.TooLarge, "%s lists more than twice what the release names", d.src.Place())
+		}
+		if _, ok := d.st.Find(i.Key); ok {
 			return nil
 		}
 		return found(i.Key)

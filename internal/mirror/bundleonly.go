@@ -20,10 +20,16 @@ type loose struct {
 	manifests map[string]*release.Manifest
 	jws       map[string][]byte // signatures of bundles, by domain
 	created   time.Time         // of the newest manifest
+	names     *release.Names
+	bytes     int64
 	list      []store.Entry
 	small     map[string][]byte        // by digest, what goes into staging
 	bundles   map[string]objstore.Info // by path, as they were when they were read
 }
+
+// maxLoose bounds index, manifests and signatures together, in bytes: they are
+// held in memory until all is verified.
+const maxLoose = 64 << 20
 
 // look is what a publisher at work would change.
 func (l *loose) look(ctx context.Context, r *run) (string, error) {
@@ -89,7 +95,7 @@ func (r *run) bundleOnly(ctx context.Context) error {
 // looseDocuments reads all but the bundles. With an error the result is what was
 // read before it.
 func (r *run) looseDocuments(ctx context.Context) (*loose, error) {
-	l := &loose{manifests: map[string]*release.Manifest{}, jws: map[string][]byte{}, small: map[string][]byte{}, bundles: map[string]objstore.Info{}}
+	l := &loose{manifests: map[string]*release.Manifest{}, jws: map[string][]byte{}, small: map[string][]byte{}, bundles: map[string]objstore.Info{}, names: release.NewNames()}
 	data, err := r.looseDocument(ctx, l, release.PathIndex, release.MaxIndex)
 	if err != nil {
 		return l, err
@@ -117,6 +123,9 @@ func (r *run) looseDocuments(ctx context.Context) (*loose, error) {
 }
 
 func (r *run) looseDocument(ctx context.Context, l *loose, path string, limit int64) ([]byte, error) {
+	if err := l.names.Add(path); err != nil {
+		return nil, err
+	}
 	data, info, err := r.src.Small(ctx, path, limit, "")
 	if errors.Is(err, objstore.ErrNotFound) {
 		why := release.MissingMember
@@ -127,6 +136,9 @@ func (r *run) looseDocument(ctx context.Context, l *loose, path string, limit in
 	}
 	if err != nil {
 		return nil, err
+	}
+	if l.bytes += int64(len(data)); len(l.list) >= r.m.Policy.Limits.Members || l.bytes > min(maxLoose, r.m.Policy.Limits.Release) {
+		return nil, release.Refuse(release.TooLarge, "index, manifests and signatures of %s are more than %d files or %d bytes", r.src.Place(), r.m.Policy.Limits.Members, min(maxLoose, r.m.Policy.Limits.Release))
 	}
 	sha := strings.TrimPrefix(release.Digest(data), "sha256:")
 	l.list = append(l.list, store.Entry{Member: release.Member{Path: path, Size: int64(len(data)), SHA256: sha}, ETag: info.ETag, Modified: info.Modified})
@@ -150,7 +162,8 @@ func (r *run) looseBundle(ctx context.Context, l *loose, domain string) (store.E
 	if err := part.Reset(); err != nil {
 		return store.Entry{}, err
 	}
-	m, info, err := r.src.Whole(ctx, path, r.m.Policy.Limits.Member, part, check)
+	m, info, err := r.src.Whole(ctx, path, min(r.m.Policy.Limits.Member, r.m.Policy.Limits.Release-l.bytes), part, check)
+	l.bytes += m.Size
 	l.bundles[path] = info
 	if errors.Is(err, objstore.ErrNotFound) {
 		l.bundles[path] = objstore.Info{Size: -1}
@@ -184,7 +197,7 @@ func (r *run) looseMismatch(ctx context.Context, l *loose, err error) error {
 		return lerr
 	}
 	r.seen.facts.Digest = release.Digest([]byte(was))
-	if r.known(why) {
+	if r.knownError(err) {
 		return err
 	}
 	if moved := r.settle(ctx, err, func() (bool, error) {
@@ -231,15 +244,22 @@ func (r *run) take(ctx context.Context, c *store.Content) error {
 	was, is := pin.ExportID, c.ExportID
 	switch {
 	case pin.ExportID == "":
-	case c.Digest == pin.Digest && r.s.HasRelease(c.ExportID):
+	case c.Digest == pin.Digest && (r.state.Held || r.s.HasRelease(c.ExportID) && !r.repair):
 		return r.unchanged()
 	case c.Digest == pin.Digest:
 	case c.GeneratedAt.Before(pin.GeneratedAt):
 		return release.Refuse(release.Rollback, "the release %s is older than %s, which was accepted before", is, was).Found(was, is)
-	case is == was || r.s.HasRelease(is):
+	case r.other(c):
 		return release.Refuse(release.Equivocation, "the release %s was accepted before, with other content", is).Found(pin.Digest, c.Digest)
 	}
 	r.result.Facts, r.result.Before, r.result.Outcome = c.Facts, r.state.Shown.ExportID, Updated
 	r.m.notify(Event{Type: Verified, Feed: r.feed.Name, ExportID: c.ExportID, Members: len(c.List), Bytes: c.Bytes})
 	return r.show(ctx, c)
+}
+
+// other reports whether other content was accepted under the export's name. A
+// tree that a run left without recording it is not that.
+func (r *run) other(c *store.Content) bool {
+	was, ok := r.state.Export(c.ExportID)
+	return ok && was.Digest != c.Digest
 }

@@ -49,10 +49,10 @@ func (d *download) all(ctx context.Context, need []release.Member) error {
 	if err := d.wave(ctx, first); err != nil {
 		return err
 	}
-	if err := d.signatures(ctx, need); err != nil {
+	if err := d.wave(ctx, rest); err != nil {
 		return err
 	}
-	return d.wave(ctx, rest)
+	return d.signatures(ctx)
 }
 
 // large is the size from which several requests for one member may pay.
@@ -130,7 +130,13 @@ func (d *download) fill(ctx context.Context, m release.Member, part *store.Part,
 	if err != nil || bundle == nil {
 		return err
 	}
-	return bundle.Verify()
+	if err := bundle.Verify(); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.verified[m.Path] = true
+	return nil
 }
 
 // bundle opens the signature of a bundle, which is in staging or among the
@@ -145,16 +151,12 @@ func (d *download) bundle(domain string) (*release.Bundle, error) {
 	return d.r.m.Policy.OpenBundle(path, jws, d.r.feed.Name, d.r.m.now())
 }
 
-// signatures verifies bundles that are here already against signatures that are
-// not, which nobody did before.
-func (d *download) signatures(ctx context.Context, need []release.Member) error {
-	coming := make(map[string]bool, len(need))
-	for _, m := range need {
-		coming[m.SHA256] = true
-	}
+// signatures verifies every bundle that was not verified as it came: that was
+// here already, or came under the name of a member with the same bytes.
+func (d *download) signatures(ctx context.Context) error {
 	for _, m := range d.st.Members {
 		domain, ok := release.BundleOf(m.Path)
-		if !ok || coming[m.SHA256] {
+		if !ok || d.verified[m.Path] {
 			continue
 		}
 		if sig, _ := d.st.Find(m.Path + release.SuffixJWS); d.r.wasPair(m, sig) {
@@ -173,29 +175,18 @@ func (d *download) reverify(ctx context.Context, domain string, m release.Member
 		return err
 	}
 	defer b.Close()
-	if err := d.r.s.ReadObject(ctx, m, b); err != nil {
+	if err := d.r.s.ReadMember(ctx, m, b); err != nil {
 		return err
 	}
 	return b.Verify()
 }
 
 // wasPair reports whether the release that is shown has the same bundle with
-// the same signature.
+// the same signature, and both were judged by this policy.
 func (r *run) wasPair(bundle, sig release.Member) bool {
-	if r.state.Shown.Layout == "" {
+	if r.state.Shown.Layout != store.Signed && r.state.Shown.Layout != store.BundleOnly || !r.judged() || r.repair {
 		return false
 	}
 	was, err := r.shown()
-	if err != nil {
-		return false
-	}
-	find := func(m release.Member) bool {
-		for _, e := range was.List {
-			if e.Member == m {
-				return true
-			}
-		}
-		return false
-	}
-	return find(bundle) && find(sig)
+	return err == nil && was.Has(bundle) && was.Has(sig)
 }

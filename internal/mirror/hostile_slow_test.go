@@ -1,6 +1,7 @@
 package mirror_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"sync"
@@ -103,8 +104,10 @@ func (s slowly) run(t *testing.T) {
 	}
 	two := w.more(2, s.files)
 	o.bad(s.do)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // a trickle would go on for hours
+	defer cancel()
 	began := time.Now()
-	_, err := w.sync()
+	_, err := w.m.Sync(ctx, w.feed, false)
 	took := time.Since(began)
 	if fault.KindOf(err) != s.kind || release.ReasonOf(err) != s.why {
 		t.Fatalf("after %s: kind %v, reason %q, want %v, %q: %v", took, fault.KindOf(err), release.ReasonOf(err), s.kind, s.why, err)

@@ -106,13 +106,21 @@ func (m *Mirror) Rollback(ctx context.Context, feed, to, reason string, dry bool
 		if err != nil {
 			return err
 		}
+		out.Before = b.Shown.ExportID
+		if to == "" && b.Held { // the one before is the one that was rolled back from
+			return fault.Errorf(fault.Order, "%s is held already, after a rollback; typed again this would bring back %s", b.Shown.ExportID, previous).
+				Hint("to go further back, or forward: stella mirror rollback --feed %s --to EXPORT --reason TEXT", feed).
+				Hint("what there is: stella mirror status --feed %s", feed)
+		}
 		if to == "" {
 			to = previous
 		}
-		out.Before = b.Shown.ExportID
+		accepted, known := b.Export(to)
 		switch {
 		case to == "":
 			return fault.Errorf(fault.Order, "there is no release before %q to go back to", b.Shown.ExportID).Hint("stella mirror status --feed %s", feed)
+		case !release.ExportID(to) || !known:
+			return fault.Errorf(fault.NotFound, "release %.80q was never accepted here, or is pruned", to).Hint("stella mirror status --feed %s", feed)
 		case to == b.Shown.ExportID:
 			return fault.Errorf(fault.Order, "release %s is shown already", to)
 		case to != previous && reason == "":
@@ -121,6 +129,9 @@ func (m *Mirror) Rollback(ctx context.Context, feed, to, reason string, dry bool
 		c, err := s.Content(to)
 		if err != nil {
 			return err
+		}
+		if c.Digest != accepted.Digest {
+			return release.Refuse(release.DigestMismatch, "release %s is not the one that was accepted", to).Found(accepted.Digest, c.Digest)
 		}
 		out.Facts = c.Facts
 		if dry {
@@ -135,15 +146,16 @@ func (m *Mirror) Rollback(ctx context.Context, feed, to, reason string, dry bool
 	return out, err
 }
 
-// Prune removes releases that are older than the newest keep ones and were
-// placed longer ago than grace, and members that no release has. What latest
-// and previous lead to always stays. grace must be longer than what is served
-// may be cached, or a reader loses members of what it reads.
+// Prune removes releases beyond the newest keep ones that were shown to nobody
+// for longer than grace, and members that no release has. What latest and
+// previous lead to always stays, and the newest accepted one. grace must be
+// longer than what is served may be cached, or a reader loses members of what it
+// reads.
 func (m *Mirror) Prune(ctx context.Context, feed string, keep int, grace time.Duration, dry bool) (*store.PruneResult, error) {
 	var out *store.PruneResult
 	err := m.change(ctx, feed, "stella mirror prune", dry, func(s *store.Store, b *store.Book) error {
 		var err error
-		if out, err = s.PlanPrune(keep, m.now().Add(-grace)); err != nil || dry {
+		if out, err = b.PlanPrune(keep, m.now().Add(-grace)); err != nil || dry {
 			return err
 		}
 		if len(out.Releases) > 0 {

@@ -20,11 +20,16 @@ func (r *run) statement(ctx context.Context, etag string) (*release.Statement, e
 		return nil, err
 	}
 	r.seen.statement, r.seen.jws, r.seen.etag = data, jws, tag
-	st, signatures, err := r.m.Policy.Verify(data, jws, r.feed.Name, r.m.now())
+	// What was accepted while its key was valid stays so: see Policy.Verify.
+	at := r.m.now()
+	if release.Digest(data) == r.state.Pin.Digest && !r.state.PinnedAt.IsZero() {
+		at = r.state.PinnedAt
+	}
+	st, signatures, err := r.m.Policy.Verify(data, jws, r.feed.Name, at)
 	r.seen.signatures = signatures
 	if err != nil {
 		r.seen.facts = store.Facts{Feed: r.feed.Name, Digest: release.Digest(data)}
-		if r.known(release.ReasonOf(err)) {
+		if r.knownError(err) {
 			return nil, err
 		}
 		stable := r.settle(ctx, err, func() (bool, error) {
@@ -54,10 +59,17 @@ func (r *run) pair(ctx context.Context, etag string) (data, jws []byte, tag stri
 	return data, jws, info.ETag, err
 }
 
-// known reports whether this very release was refused for this reason before.
-func (r *run) known(why release.Reason) bool {
+// known reports whether this very release was refused for this reason before,
+// and the source had nothing better since. It need not be looked at again.
+func (r *run) known(why release.Reason, member string) bool {
 	last := r.state.Refused
-	return last != nil && last.Reason == why && last.Digest == r.seen.facts.Digest
+	return last != nil && last.Reason == why && last.Member == member && last.Digest == r.seen.facts.Digest && !last.At.Before(r.state.Contact.At)
+}
+
+// knownError is known for an error.
+func (r *run) knownError(err error) bool {
+	refused, ok := errors.AsType[*release.Refusal](err)
+	return ok && r.known(refused.Reason, refused.Member)
 }
 
 // settle looks again for a while whether what does not fit stays the same. The

@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ type run struct {
 	m       *Mirror
 	feed    Feed
 	dry     bool
+	repair  bool         // read what is here already, and fetch anew what is damaged
 	s       *store.Store // nil in a dry run before the first sync
 	book    *store.Book  // likewise
 	state   *store.State // never nil
@@ -56,12 +58,21 @@ type seen struct {
 // release.Refusal in it; the mirror then shows what it showed before. With dry
 // nothing is written and no member is fetched: the result says what would be.
 func (m *Mirror) Sync(ctx context.Context, feed Feed, dry bool) (*Result, error) {
-	return m.sync(ctx, feed, dry, nil)
+	return m.sync(ctx, &run{feed: feed, dry: dry})
 }
 
-func (m *Mirror) sync(ctx context.Context, feed Feed, dry bool, from medium) (*Result, error) {
-	r := &run{m: m, feed: feed, dry: dry, began: m.now(), state: &store.State{}, medium: from,
-		result: &Result{Source: feed.Source.String(), DryRun: dry, Facts: store.Facts{Feed: feed.Name}}}
+// Repair is Sync that believes no member on this disk: it reads them all,
+// fetches anew what is damaged, and builds the release again, in one step for
+// its readers.
+func (m *Mirror) Repair(ctx context.Context, feed Feed) (*Result, error) {
+	return m.sync(ctx, &run{feed: feed, repair: true})
+}
+
+// sync does the work of a run of which feed and how are set.
+func (m *Mirror) sync(ctx context.Context, r *run) (*Result, error) {
+	feed, dry := r.feed, r.dry
+	r.m, r.began, r.state = m, m.now(), &store.State{}
+	r.result = &Result{Source: feed.Source.String(), DryRun: dry, Facts: store.Facts{Feed: feed.Name}}
 	done, err := r.open(ctx)
 	if err != nil {
 		return r.result, err
@@ -71,6 +82,7 @@ func (m *Mirror) sync(ctx context.Context, feed Feed, dry bool, from medium) (*R
 	if r.medium != nil {
 		err = r.medium.end(ctx, r, err)
 	}
+	err = hostile(err)
 	if refused, ok := errors.AsType[*release.Refusal](err); ok && !dry {
 		err = errors.Join(err, r.refused(refused))
 	}
@@ -79,6 +91,14 @@ func (m *Mirror) sync(ctx context.Context, feed Feed, dry bool, from medium) (*R
 	}
 	r.result.Seconds = m.now().Sub(r.began).Seconds()
 	return r.result, err
+}
+
+// hostile gives what no honest source does, and no format describes, a reason.
+func hostile(err error) error {
+	if release.ReasonOf(err) == "" && fault.KindOf(err) == fault.Trust && (errors.Is(err, objstore.ErrRedirect) || errors.Is(err, objstore.ErrIrregular) || errors.Is(err, objstore.ErrKey)) {
+		return release.Refuse(release.HostileSource, "%w", err)
+	}
+	return err
 }
 
 // open takes the lock and reads the state.
@@ -160,6 +180,10 @@ func (r *run) sync(ctx context.Context) error {
 		if err := r.m.sleep(ctx, min(r.m.settle()/8, time.Second)); err != nil {
 			return err
 		}
+		// latest may be a link, which was followed once.
+		if err := r.connect(ctx); err != nil {
+			return err
+		}
 	}
 }
 
@@ -169,7 +193,7 @@ func (r *run) once(ctx context.Context) error {
 		return r.tree(ctx)
 	}
 	etag := ""
-	if r.state.Shown.Layout == store.Signed && r.judged() && r.s.HasRelease(r.state.Shown.ExportID) {
+	if r.state.Shown.Layout == store.Signed && r.judged() && r.s.HasRelease(r.state.Shown.ExportID) && !r.repair {
 		etag = r.state.Contact.ETag
 	}
 	st, err := r.statement(ctx, etag)
@@ -190,8 +214,8 @@ func (r *run) once(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if same && r.s.HasRelease(st.ExportID) {
-		return r.unchanged()
+	if same && (r.state.Held || r.s.HasRelease(st.ExportID) && !r.repair) {
+		return errors.Join(r.resigned(st), r.unchanged())
 	}
 	if err := r.reused(st); err != nil {
 		return err
@@ -211,17 +235,33 @@ func (r *run) judged() bool {
 	return c.Source == r.src.Place() && c.Policy == r.m.Policy.Digest()
 }
 
-// reused refuses an export whose name an older, other release has.
+// reused refuses an export under whose name another one was accepted before,
+// from keys that are trusted still.
 func (r *run) reused(st *release.Statement) error {
-	if r.s == nil || !r.s.HasRelease(st.ExportID) {
+	was, ok := r.state.Export(st.ExportID)
+	if !ok || was.Digest == r.seen.facts.Digest || !r.m.Policy.Holds(was.Signers) {
 		return nil
-	}
-	was, err := r.s.Content(st.ExportID)
-	if err != nil || was.Digest == r.seen.facts.Digest {
-		return nil // what is broken there is replaced
 	}
 	return release.Refuse(release.Equivocation, "the export %s was accepted before, with other content", st.ExportID).
 		Found(was.Digest, r.seen.facts.Digest)
+}
+
+// resigned takes other signatures of a statement that is here: a key that was
+// rolled over must not leave a release behind that nobody can verify.
+func (r *run) resigned(st *release.Statement) error {
+	if r.dry || r.medium != nil || !r.s.HasRelease(st.ExportID) {
+		return nil
+	}
+	was, err := r.s.Content(st.ExportID)
+	if err != nil || was.Digest != r.seen.facts.Digest || bytes.Equal(was.Signatures, r.seen.jws) {
+		return err
+	}
+	if err := r.s.Resign(st.ExportID, r.seen.jws); err != nil {
+		return err
+	}
+	return r.book.Append(r.m.now(), store.Resigned, store.Event{
+		Facts: was.Facts, Source: r.src.Place(), Signatures: r.seen.signatures, Pin: r.pin(was), Operator: r.m.Operator, Version: r.m.Version,
+	})
 }
 
 // unchanged ends a run that found nothing new. What is shown may have become
@@ -254,9 +294,9 @@ func (r *run) contact() error {
 // for the same reason again is no news. The state has the time of the latest
 // one, as precise as that of a contact: which of both came last is how it stands.
 func (r *run) refused(why *release.Refusal) error {
-	last, now := r.state.Refused, r.m.now().UTC()
-	if last != nil && last.Digest == r.seen.facts.Digest && last.Reason == why.Reason && last.Member == why.Member {
-		last.At = now
+	now := r.m.now().UTC()
+	if r.known(why.Reason, why.Member) {
+		r.state.Refused.At = now
 		return r.book.Save()
 	}
 	facts := r.seen.facts

@@ -20,13 +20,9 @@ func (r *run) tree(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	was := map[string]store.Entry{}
-	if r.state.Shown.Layout == store.PlainTree {
-		if shown, err := r.shown(); err == nil {
-			for _, e := range shown.List {
-				was[e.Path] = e
-			}
-		}
+	was, err := r.treeBefore(ctx)
+	if err != nil {
+		return err
 	}
 	if len(list) == 0 {
 		if len(was) == 0 {
@@ -39,7 +35,7 @@ func (r *run) tree(ctx context.Context) error {
 	entries := make([]store.Entry, 0, len(list))
 	for _, i := range list {
 		e, ok := was[i.Key]
-		if ok && e.ETag == i.ETag && e.Size == i.Size && e.Modified.Equal(i.Modified) && i.ETag != "" {
+		if ok && e.ETag == i.ETag && e.Size == i.Size && e.Modified.Equal(i.Modified) && i.ETag != "" && r.s.HasObject(e.SHA256, e.Size) {
 			entries = append(entries, e)
 			continue
 		}
@@ -86,10 +82,32 @@ func (r *run) tree(ctx context.Context) error {
 	return r.take(ctx, store.FromMembers(store.PlainTree, r.feed.Name, id, now, entries))
 }
 
+// treeBefore is the newest list that was accepted, also when an older one is
+// shown: a rollback holds until there is something newer.
+func (r *run) treeBefore(ctx context.Context) (map[string]store.Entry, error) {
+	was := map[string]store.Entry{}
+	if r.s == nil || r.state.Shown.Layout != store.PlainTree {
+		return was, nil
+	}
+	c, err := r.s.Content(r.state.Pin.ExportID)
+	if err != nil {
+		return was, nil // then everything is fetched anew
+	}
+	if !r.dry {
+		if err := r.sound(ctx, c.List); err != nil {
+			return nil, err
+		}
+	}
+	for _, e := range c.List {
+		was[e.Path] = e
+	}
+	return was, nil
+}
+
 // treeGone judges a source that had files and has none, as absent does.
 func (r *run) treeGone(ctx context.Context, had int) error {
 	err := release.Refuse(release.Emptied, "%s is empty, though %d files came from it before; nothing is removed here", r.src.Place(), had)
-	if r.known(release.Emptied) {
+	if r.knownError(err) {
 		return err
 	}
 	moved := r.settle(ctx, err, func() (bool, error) {
@@ -108,7 +126,7 @@ func (r *run) listing(ctx context.Context) ([]objstore.Info, error) {
 	var total int64
 	limits := r.m.Policy.Limits
 	names := release.NewNames()
-	err := r.src.List(ctx, func(i objstore.Info) error {
+	err := r.src.List(ctx, "", func(i objstore.Info) error {
 		if err := names.Add(i.Key); err != nil {
 			return release.Refuse(release.HostileName, "listing %s: %w", r.src.Place(), err)
 		}

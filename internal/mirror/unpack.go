@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/stella-ops/stella/internal/fault"
 	"github.com/stella-ops/stella/internal/mirror/pack"
 	"github.com/stella-ops/stella/internal/mirror/store"
@@ -61,7 +59,7 @@ func (m *Mirror) Unpack(ctx context.Context, feed string, dirs []string, dry boo
 	from.Parallel = 1                                                                           // a stick is read fastest in one go
 	from.Delays = []time.Duration{}                                                             // it does not come back by waiting
 	from.Sleep = func(ctx context.Context, _ time.Duration) error { return context.Cause(ctx) } // nor does it settle
-	res, err := from.sync(ctx, Feed{Name: feed, Source: objstore.Place{Scheme: objstore.File, Path: path}}, dry, &carried{set: set, out: out})
+	res, err := from.sync(ctx, &run{feed: Feed{Name: feed, Source: objstore.Place{Scheme: objstore.File, Path: path}}, dry: dry, medium: &carried{set: set, out: out}})
 	if res != nil {
 		out.Result = *res
 	}
@@ -202,17 +200,4 @@ func (c *carried) end(ctx context.Context, r *run, err error) error {
 	// It was read twice, its segments are as pack.json says, and so was what
 	// was kept of others: it is the release that is bad, or the whole pack.
 	return errors.Join(err, c.set.Forget(from, to))
-}
-
-// durable makes staging survive a loss of power: its media will be gone.
-func (c *carried) durable(r *run) error {
-	fd, err := unix.Open(r.s.Path(), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("syncing %q: %w", r.s.Path(), err)
-	}
-	defer unix.Close(fd)
-	if err := unix.Syncfs(fd); err != nil {
-		return fmt.Errorf("syncing the file system of %q: %w", r.s.Path(), err)
-	}
-	return nil
 }

@@ -53,7 +53,7 @@ func (c *carried) stage(ctx context.Context, r *run, s *supply, bytes int64) err
 			return err
 		}
 	}
-	return c.durable(r)
+	return r.s.Sync() // its media will be gone
 }
 
 func (c *carried) suspect(err error) (release.Member, bool) {

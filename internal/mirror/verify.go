@@ -54,7 +54,8 @@ func (r *Report) Err() error {
 
 // VerifyDisk reads every byte of the releases of a feed on this host, or of one
 // of them, and checks it against its statement, the bundles against their
-// signatures, the links and the history. It writes nothing and opens no socket.
+// signatures, that the links lead to releases, and that the history has no
+// gap and no changed record. It writes nothing and opens no socket.
 // What a key has signed is judged as of the time when it was accepted.
 func (m *Mirror) VerifyDisk(ctx context.Context, feed, export string) (*Report, error) {
 	s, err := store.Open(m.Folder(feed))
@@ -139,7 +140,9 @@ func (m *Mirror) verifyOne(ctx context.Context, s *store.Store, r *Report, feed,
 			r.add(id, err)
 		}
 	}
-	m.members(ctx, s, r, feed, c, when)
+	if err := m.members(ctx, s, r, feed, c, when); err != nil {
+		return err
+	}
 	extra, err := s.Extra(c)
 	for _, path := range extra {
 		r.add(id, release.Refuse(release.ExtraMember, "%s is not a member of release %s", path, id).About(path))
@@ -149,7 +152,7 @@ func (m *Mirror) verifyOne(ctx context.Context, s *store.Store, r *Report, feed,
 
 // members hashes all members, on as many threads as there are requests in a
 // sync; the disk decides how fast it goes.
-func (m *Mirror) members(ctx context.Context, s *store.Store, r *Report, feed string, c *store.Content, when time.Time) {
+func (m *Mirror) members(ctx context.Context, s *store.Store, r *Report, feed string, c *store.Content, when time.Time) error {
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	var done int64
@@ -173,6 +176,7 @@ func (m *Mirror) members(ctx context.Context, s *store.Store, r *Report, feed st
 	}
 	close(queue)
 	wg.Wait()
+	return context.Cause(ctx)
 }
 
 func (m *Mirror) member(ctx context.Context, s *store.Store, feed string, c *store.Content, member release.Member, when time.Time) error {

@@ -47,7 +47,7 @@ func (r *run) withoutStatement(ctx context.Context) error {
 // absent judges a source that lacks what it must have. It is given the time to
 // come back that a publisher needs who replaces everything.
 func (r *run) absent(ctx context.Context, why *release.Refusal, keys ...string) error {
-	if r.known(why.Reason) {
+	if r.known(why.Reason, why.Member) {
 		return why
 	}
 	moved := r.settle(ctx, why, func() (bool, error) {

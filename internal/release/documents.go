@@ -29,6 +29,14 @@ func ManifestPath(domain string) string { return Root + domain + "/" + nameManif
 // signature.
 func BundlePath(domain string) string { return Root + domain + "/" + nameBundle }
 
+// Document reports whether a member is one of those that make a release: index,
+// manifest, bundle or the signature of one.
+func Document(path string) bool {
+	rest, ok := strings.CutPrefix(path, Root)
+	_, name, nested := strings.Cut(rest, "/")
+	return path == PathIndex || ok && nested && (name == nameManifest || name == nameBundle || name == nameBundle+SuffixJWS)
+}
+
 // BundleOf reports whether a member is the bundle of a domain.
 func BundleOf(path string) (domain string, ok bool) {
 	rest, ok := strings.CutPrefix(path, Root)

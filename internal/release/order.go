@@ -45,7 +45,7 @@ func (p *Policy) CheckPin(s *Statement, digest string, pin Pin) (same bool, err 
 	if s.Sequence > maxSequence-p.MaxStep {
 		return false, Refuse(FastForward, "sequence %d leaves no room for the next ones", s.Sequence)
 	}
-	if pin.ExportID == "" || !p.holds(pin) {
+	if pin.ExportID == "" || !p.Holds(pin.Signers) {
 		return false, nil
 	}
 	if digest == pin.Digest {
@@ -68,19 +68,18 @@ func (p *Policy) CheckPin(s *Statement, digest string, pin Pin) (same bool, err 
 	return false, nil
 }
 
-// holds reports whether enough of the keys that signed a pinned release are
-// trusted still. One that had no signature always holds.
-func (p *Policy) holds(pin Pin) bool {
-	if len(pin.Signers) == 0 {
-		return true
-	}
-	n := 0
-	for _, print := range pin.Signers {
-		if slices.ContainsFunc(p.Keys, func(k TrustedKey) bool { return k.thumbprint == print && k.RevokedAt == nil }) {
-			n++
-		}
-	}
-	return n > 0
+// Holds reports whether what keys have signed, by their thumbprints, counts
+// still: one of them is in the policy and not revoked. What nobody has signed
+// always counts.
+func (p *Policy) Holds(signers []string) bool {
+	return len(signers) == 0 || slices.ContainsFunc(signers, func(print string) bool {
+		return slices.ContainsFunc(p.Keys, func(k TrustedKey) bool { return k.thumbprint == print }) && !p.revoked(print)
+	})
+}
+
+// revoked reports whether a key is revoked, under whatever id.
+func (p *Policy) revoked(thumbprint string) bool {
+	return slices.ContainsFunc(p.Keys, func(k TrustedKey) bool { return k.thumbprint == thumbprint && k.RevokedAt != nil })
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -33,12 +33,13 @@ const (
 	MixAndMatch      Reason = "mix_and_match"   // a member of another release
 	MissingMember    Reason = "missing_member"
 	ExtraMember      Reason = "extra_member"
-	Rollback         Reason = "rollback"     // older than what was accepted
-	FastForward      Reason = "fast_forward" // a leap that leaves no room
-	Equivocation     Reason = "equivocation" // another release under a number or name that was accepted
-	Future           Reason = "future"       // generated after now
-	Stale            Reason = "stale"        // expired, or older than the policy allows
-	Emptied          Reason = "emptied"      // the source suddenly has nothing
+	Rollback         Reason = "rollback"       // older than what was accepted
+	FastForward      Reason = "fast_forward"   // a leap that leaves no room
+	Equivocation     Reason = "equivocation"   // another release under a number or name that was accepted
+	Future           Reason = "future"         // generated after now
+	Stale            Reason = "stale"          // expired, or older than the policy allows
+	Emptied          Reason = "emptied"        // the source suddenly has nothing
+	HostileSource    Reason = "hostile_source" // a redirect, a link, an unusable key
 )
 
 // Reasons lists all of them, in the order above.
@@ -46,7 +47,7 @@ func Reasons() []Reason {
 	return []Reason{
 		Format, HostileName, TooLarge, TooSlow, StatementMissing, SignatureMissing, SignatureInvalid, AlgRefused,
 		KeyUnknown, KeyExpired, KeyRevoked, Threshold, WrongFeed, DigestMismatch, SizeMismatch, MixAndMatch,
-		MissingMember, ExtraMember, Rollback, FastForward, Equivocation, Future, Stale, Emptied,
+		MissingMember, ExtraMember, Rollback, FastForward, Equivocation, Future, Stale, Emptied, HostileSource,
 	}
 }
 

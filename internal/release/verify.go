@@ -109,6 +109,9 @@ func (p *Policy) signature(line string, data []byte, feed string, at time.Time) 
 		return Signature{}, about(err, FileSignature)
 	}
 	defer v.Close()
+	if v.Header().B64 {
+		return Signature{}, Refuse(SignatureInvalid, "the signature is not of the statement as it is: b64 must be false (RFC 7797)").About(FileSignature)
+	}
 	if _, err := v.Write(data); err != nil {
 		return Signature{}, judge(err).About(FileSignature)
 	}
@@ -201,6 +204,8 @@ func (p *Policy) find(kid, provider string, use KeyUse, feed string, at time.Tim
 		return nil, about(KeyUnknown, "is trusted, but not for the feed %q", feed)
 	case k.RevokedAt != nil:
 		return nil, about(KeyRevoked, "is revoked since %s", k.RevokedAt.UTC().Format(time.RFC3339))
+	case p.revoked(k.thumbprint):
+		return nil, about(KeyRevoked, "is revoked under another id")
 	case k.NotBefore != nil && at.Add(skew).Before(*k.NotBefore):
 		return nil, about(KeyExpired, "is not valid before %s", k.NotBefore.UTC().Format(time.RFC3339))
 	case k.NotAfter != nil && !at.Add(-skew).Before(*k.NotAfter):

@@ -170,10 +170,10 @@ func (s *Source) Info(ctx context.Context, key string) (info objstore.Info, err 
 }
 
 // List is that of the store, with retries before the first object only.
-func (s *Source) List(ctx context.Context, each func(objstore.Info) error) error {
+func (s *Source) List(ctx context.Context, prefix string, each func(objstore.Info) error) error {
 	return s.retry(ctx, func() (bool, error) {
 		seen := false
-		err := s.from.List(ctx, "", func(i objstore.Info) error {
+		err := s.from.List(ctx, prefix, func(i objstore.Info) error {
 			seen = true
 			return each(i)
 		})

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/stella-ops/stella/internal/durable"
 	"github.com/stella-ops/stella/internal/fault"
 	"github.com/stella-ops/stella/internal/release"
 )
@@ -93,6 +94,12 @@ func FromMembers(layout Layout, feed, id string, generated time.Time, list []Ent
 	return c
 }
 
+// Has reports whether a member is part of the release.
+func (c *Content) Has(m release.Member) bool {
+	i, ok := slices.BinarySearchFunc(c.List, m.Path, func(e Entry, p string) int { return cmp.Compare(e.Path, p) })
+	return ok && c.List[i].Member == m
+}
+
 // Record puts what the content says of itself into a tree: the statement, or
 // the inventory, which Place puts beside it.
 func (t *Tree) Record(c *Content) error {
@@ -105,6 +112,17 @@ func (t *Tree) Record(c *Content) error {
 	var err error
 	t.inventory, err = json.Marshal(inventory{inventorySchema, c.Facts, c.List})
 	return err
+}
+
+// Resign replaces the signatures of a release that is here by others of the same
+// statement, in one step.
+func (s *Store) Resign(id string, signatures []byte) error {
+	d, err := durable.Open(s.ReleasePath(id))
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return full(d.Write(release.FileSignature, signatures, 0o644))
 }
 
 // Content reads what a release on disk says of itself. A statement's signature

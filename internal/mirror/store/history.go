@@ -25,6 +25,7 @@ type Kind string
 // The kinds of events, as the ledger names them.
 const (
 	Accepted   Kind = "mirror.accepted"
+	Resigned   Kind = "mirror.resigned" // the same statement, with other signatures
 	Refused    Kind = "mirror.refused"
 	RolledBack Kind = "mirror.rolled_back"
 	Pruned     Kind = "mirror.pruned"

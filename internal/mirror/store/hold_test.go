@@ -15,7 +15,7 @@ func TestHold(t *testing.T) {
 		place(t, s, id, map[string]string{"a": id})
 	}
 	later := time.Now().Add(time.Hour)
-	before, err := s.PlanPrune(1, later)
+	before, err := book(t, s).PlanPrune(1, later)
 	if err != nil || len(before.Releases) != 2 {
 		t.Fatalf("%+v %v", before, err)
 	}
@@ -28,7 +28,7 @@ func TestHold(t *testing.T) {
 		t.Fatalf("two readers: %v", err)
 	}
 	second()
-	if plan, err := s.PlanPrune(1, later); err != nil || len(plan.Releases) != 1 || plan.Releases[0] != "20260301T020000Z" {
+	if plan, err := book(t, s).PlanPrune(1, later); err != nil || len(plan.Releases) != 1 || plan.Releases[0] != "20260301T020000Z" {
 		t.Errorf("%+v %v", plan, err)
 	}
 	if err := s.Prune(t.Context(), before); fault.KindOf(err) != fault.Locked || !s.HasRelease("20260301T010000Z") {

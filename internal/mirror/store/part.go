@@ -146,10 +146,23 @@ func (s *Store) Staged(m release.Member, limit int64) ([]byte, error) {
 	return data, nil
 }
 
-// ReadObject writes a member that is among the objects to w, checking its
-// digest.
-func (s *Store) ReadObject(ctx context.Context, m release.Member, w io.Writer) error {
-	return readMember(ctx, s.objectPath(m.SHA256), m, w)
+// ReadMember writes a member that is in staging or among the objects to w,
+// checking its digest.
+func (s *Store) ReadMember(ctx context.Context, m release.Member, w io.Writer) error {
+	path := s.objectPath(m.SHA256)
+	if !s.HasObject(m.SHA256, m.Size) {
+		path = s.path(dirStaging, m.SHA256+suffixPart)
+	}
+	return readMember(ctx, path, m, w)
+}
+
+// DropObject forgets an object whose bytes are wrong, so that it is fetched
+// again. Releases that have it keep it until they are built anew.
+func (s *Store) DropObject(sha string) error {
+	if err := os.Remove(s.objectPath(sha)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("dropping a damaged object: %w", err)
+	}
+	return nil
 }
 
 // readMember reads a file that must be a member.

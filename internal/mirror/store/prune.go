@@ -1,18 +1,16 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
+	"slices"
 	"syscall"
 	"time"
-
-	"github.com/stella-ops/stella/internal/release"
 )
 
 // PruneResult is what a prune removes.
@@ -26,9 +24,11 @@ type PruneResult struct {
 }
 
 // PlanPrune says what a prune would remove: releases beyond the newest keep
-// ones that were placed before a time, never what latest and previous lead to.
-func (s *Store) PlanPrune(keep int, before time.Time) (*PruneResult, error) {
-	ids, err := s.Releases()
+// ones that nobody was shown since a time, never what latest and previous lead
+// to, nor the newest accepted one, which an operator may have rolled back from.
+func (b *Book) PlanPrune(keep int, before time.Time) (*PruneResult, error) {
+	s := b.s
+	ids, err := b.inOrder()
 	if err != nil {
 		return nil, err
 	}
@@ -47,7 +47,11 @@ func (s *Store) PlanPrune(keep int, before time.Time) (*PruneResult, error) {
 		if err != nil {
 			return nil, fmt.Errorf("planning a prune: %w", err)
 		}
-		if id == latest || id == previous || len(ids)-i <= keep || info.ModTime().After(before) || s.held(id) {
+		until := info.ModTime()
+		if x, ok := b.Export(id); ok && x.ReplacedAt.After(until) {
+			until = x.ReplacedAt
+		}
+		if slices.Contains([]string{latest, previous, b.Pin.ExportID}, id) || len(ids)-i <= keep || until.After(before) || s.held(id) {
 			out.Kept = append(out.Kept, id)
 			continue
 		}
@@ -68,6 +72,17 @@ func (s *Store) PlanPrune(keep int, before time.Time) (*PruneResult, error) {
 		}
 		return nil
 	})
+}
+
+// inOrder lists the releases that are there, those first that nobody accepted,
+// then by the order of acceptance.
+func (b *Book) inOrder() ([]string, error) {
+	ids, err := b.s.Releases()
+	slices.SortStableFunc(ids, func(x, y string) int {
+		at := func(id string) int { return slices.IndexFunc(b.Exports, func(e Export) bool { return e.ID == id }) }
+		return cmp.Compare(at(x), at(y))
+	})
+	return ids, err
 }
 
 // Prune carries a plan out. After a crash the next one goes on.
@@ -148,43 +163,3 @@ func (s *Store) eachFile(id string, each func(path string, st *syscall.Stat_t)) 
 		return nil
 	})
 }
-
-// Extra lists what lies in the tree of a release and is none of its members:
-// files, links, empty directories.
-func (s *Store) Extra(c *Content) ([]string, error) {
-	root := s.ReleasePath(c.ExportID)
-	files, dirs := map[string]bool{}, map[string]bool{".": true}
-	if c.Layout == Signed {
-		files[release.FileStatement], files[release.FileSignature] = true, true
-	}
-	for _, e := range c.List {
-		files[e.Path] = true
-		for d := filepath.Dir(e.Path); !dirs[d]; d = filepath.Dir(d) {
-			dirs[d] = true
-		}
-	}
-	var extra []string
-	err := filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		rel := strings.TrimPrefix(strings.TrimPrefix(path, root), "/")
-		if rel == "" {
-			rel = "."
-		}
-		if e.IsDir() && !dirs[rel] || !e.IsDir() && (!files[rel] || !e.Type().IsRegular()) {
-			extra = append(extra, rel)
-		}
-		return nil
-	})
-	return extra, err
-}
-
-// ReadFile reads a file of a release, which must be a member, to w (or only
-// checks it).
-func (s *Store) ReadFile(ctx context.Context, path string, m release.Member, w io.Writer) error {
-	return readMember(ctx, path, m, w)
-}
-
-// SmallFile reads a small file of a release.
-func (s *Store) SmallFile(path string, limit int64) ([]byte, error) { return readRegular(path, limit) }

@@ -3,6 +3,7 @@ package store
 import (
 	"encoding/json"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/stella-ops/stella/internal/jose"
@@ -16,7 +17,8 @@ const (
 )
 
 // State is what the history says, and when the source was seen last. All but
-// Contact is computed from the history; the file only saves the reading.
+// Contact and the time of the last refusal is computed from the history; the
+// file only saves the reading.
 type State struct {
 	Schema     string                   `json:"schema"`
 	Records    uint64                   `json:"records"` // of the history that are counted in here
@@ -27,10 +29,28 @@ type State struct {
 	Held       bool                     `json:"held,omitempty"` // rolled back: stays until something newer than Pin comes
 	HeldReason string                   `json:"held_reason,omitempty"`
 	Pin        release.Pin              `json:"pin,omitzero"`
+	PinnedAt   time.Time                `json:"pinned_at,omitzero"`  // when it was accepted
+	Exports    []Export                 `json:"exports,omitempty"`   // accepted and not pruned, in the order of acceptance
 	Statement  bool                     `json:"statement,omitempty"` // a release had one once: they all must
 	Refusals   map[release.Reason]int64 `json:"refusals,omitempty"`
 	Refused    *LastRefusal             `json:"refused,omitempty"`
 	Contact    Contact                  `json:"contact,omitzero"`
+}
+
+// Export is a release that was accepted.
+type Export struct {
+	ID         string    `json:"id"`
+	Digest     string    `json:"digest"`
+	Signers    []string  `json:"signers,omitempty"`    // thumbprints
+	ReplacedAt time.Time `json:"replaced_at,omitzero"` // when another was shown in its place; zero while it is shown
+}
+
+// Export finds an accepted release.
+func (s *State) Export(id string) (Export, bool) {
+	if i := slices.IndexFunc(s.Exports, func(e Export) bool { return e.ID == id }); i >= 0 {
+		return s.Exports[i], true
+	}
+	return Export{}, false
 }
 
 // LastRefusal is the newest refusal.
@@ -65,7 +85,9 @@ func (s *Store) Book(write bool) (*Book, error) {
 	}
 	b := &Book{s: s, h: h}
 	if !b.quick() {
-		b.State, h.chain = State{Schema: stateSchema, Contact: b.Contact}, ledger.Chain{}
+		// Nothing of it is believed then, not even what the source said last: a
+		// history that was put back must not be told that nothing has changed.
+		b.State, h.chain = State{Schema: stateSchema}, ledger.Chain{}
 	}
 	if err := h.replay(b.count); err != nil {
 		return nil, errors.Join(err, h.close())
@@ -80,10 +102,7 @@ func (b *Book) quick() bool {
 		b.State = State{}
 		return false
 	}
-	if b.Records == 0 {
-		return true
-	}
-	if b.Key == nil {
+	if b.Records == 0 || b.Key == nil {
 		return false
 	}
 	raw, err := b.h.dir.Read(recordName(b.Records), ledger.MaxBytes)
@@ -107,11 +126,26 @@ func (b *Book) count(e *ledger.Entry, ev *Event) error {
 		b.Shown, b.AcceptedAt, b.Held, b.HeldReason = ev.Facts, e.At, false, ""
 		b.Statement = b.Statement || ev.Layout == Signed
 		if ev.Pin != nil {
-			b.Pin = *ev.Pin
+			b.Pin, b.PinnedAt = *ev.Pin, e.At
 		}
+		b.Exports = slices.DeleteFunc(b.Exports, func(x Export) bool { return x.ID == ev.ExportID })
+		b.Exports = append(b.Exports, Export{ID: ev.ExportID, Digest: ev.Digest, Signers: b.Pin.Signers})
+		b.replaced(e.At)
 		b.Refused = nil
+	case Resigned:
+		if ev.Pin != nil && ev.Pin.Digest == b.Pin.Digest {
+			b.Pin.Signers = ev.Pin.Signers
+		}
+		for i := range b.Exports {
+			if b.Exports[i].ID == ev.ExportID && ev.Pin != nil {
+				b.Exports[i].Signers = ev.Pin.Signers
+			}
+		}
+	case Pruned:
+		b.Exports = slices.DeleteFunc(b.Exports, func(x Export) bool { return slices.Contains(ev.Removed, x.ID) })
 	case RolledBack:
 		b.Shown, b.Held, b.HeldReason = ev.Facts, ev.ExportID != b.Pin.ExportID, ev.Reason // back to the newest: no longer held
+		b.replaced(e.At)
 	case Refused:
 		if ev.Refusal == nil {
 			break
@@ -123,6 +157,18 @@ func (b *Book) count(e *ledger.Entry, ev *Event) error {
 		b.Refused = &LastRefusal{At: e.At, Digest: ev.Digest, Export: ev.ExportID, Refusal: *ev.Refusal}
 	}
 	return nil
+}
+
+// replaced notes when releases ceased to be shown.
+func (b *Book) replaced(at time.Time) {
+	for i := range b.Exports {
+		switch x := &b.Exports[i]; {
+		case x.ID == b.Shown.ExportID:
+			x.ReplacedAt = time.Time{}
+		case x.ReplacedAt.IsZero():
+			x.ReplacedAt = at
+		}
+	}
 }
 
 // Append writes one entry of the history and takes it into the state.

@@ -4,7 +4,8 @@
 // it, never to anything else: a release is put together aside, made durable,
 // moved into place under its own name, and shown by one rename of one symbolic
 // link, last. What was shown before stays until Prune. After a crash at any
-// point the folder is in one of these states and Open finds out which.
+// point the folder is in one of these states; Book finds out which, and Settle
+// finishes what was begun.
 //
 //	objects/ab/SHA256     every member, once, by digest
 //	releases/EXPORT/…     immutable trees of hard links to them
@@ -24,6 +25,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -45,8 +47,8 @@ const (
 	linkBefore  = "previous"
 	fileLock    = "lock"
 	fileState   = "state.json"
-	// FileInventory lists the members of a release that has no statement. It
-	// lies beside the releases, since nobody signed it.
+	// An inventory lists the members of a release that has no statement. It lies
+	// beside the releases, since nobody signed it.
 	suffixInventory = ".inventory.json"
 	suffixPart      = ".part"
 )
@@ -55,6 +57,9 @@ const (
 type Store struct {
 	dir  string
 	root *durable.Dir
+	// fs was opened before anything was written: syncfs(2) reports the errors
+	// of writing back since then.
+	fs *os.File
 }
 
 // Create makes the folder and what belongs into it, if it is missing. Its
@@ -77,7 +82,15 @@ func Create(path string) (*Store, error) {
 	if err := syncDir(path); err != nil {
 		return nil, errors.Join(err, root.Close())
 	}
-	return &Store{path, root}, nil
+	return open(path, root)
+}
+
+func open(path string, root *durable.Dir) (*Store, error) {
+	fs, err := os.Open(path)
+	if err != nil {
+		return nil, errors.Join(fault.As(fault.Config, err), root.Close())
+	}
+	return &Store{path, root, fs}, nil
 }
 
 // Open opens a folder that Create made. A missing one is an error of kind
@@ -91,11 +104,11 @@ func Open(path string) (*Store, error) {
 	if err != nil {
 		return nil, fault.As(fault.Config, err)
 	}
-	return &Store{path, root}, nil
+	return open(path, root)
 }
 
 // Close releases the folder.
-func (s *Store) Close() error { return s.root.Close() }
+func (s *Store) Close() error { return errors.Join(s.fs.Close(), s.root.Close()) }
 
 // Path is the folder.
 func (s *Store) Path() string { return s.dir }
@@ -115,11 +128,17 @@ func (s *Store) ReleasePath(id string) string { return s.path(dirReleases, id) }
 func (s *Store) objectPath(sha string) string { return s.path(dirObjects, sha[:2], sha) }
 
 // HasObject reports whether the member with this digest and size is there. It
-// was durable before it got its name, so its name is believed; Verify is who
-// reads it.
+// was verified, and durable, before it got its name.
 func (s *Store) HasObject(sha string, size int64) bool {
 	info, err := os.Lstat(s.objectPath(sha))
 	return err == nil && info.Mode().IsRegular() && info.Size() == size
+}
+
+// Touched reports whether an object was written to after a time: then its name
+// says nothing about its bytes any more.
+func (s *Store) Touched(sha string, since time.Time) bool {
+	info, err := os.Lstat(s.objectPath(sha))
+	return err == nil && info.ModTime().After(since)
 }
 
 // Latest returns the export that is shown, "" for none; Previous the one that
@@ -200,16 +219,12 @@ func syncDir(path string) error {
 	return nil
 }
 
-// syncAll makes everything durable that was written to the file system of the
-// store, by one syncfs(2). Linux reports write errors since the last call.
-func (s *Store) syncAll() error {
-	d, err := os.Open(s.dir)
-	if err != nil {
-		return fmt.Errorf("syncing %q: %w", s.dir, err)
-	}
-	defer d.Close()
-	if err := unix.Syncfs(int(d.Fd())); err != nil {
-		return fmt.Errorf("syncing the file system of %q: %w", s.dir, err)
+// Sync makes everything durable that was written to the file system of the
+// store, by one syncfs(2), which also tells of writes that failed since the
+// store was opened.
+func (s *Store) Sync() error {
+	if err := unix.Syncfs(int(s.fs.Fd())); err != nil {
+		return full(fmt.Errorf("syncing the file system of %q: %w", s.dir, err))
 	}
 	return nil
 }

@@ -129,11 +129,26 @@ func TestPlaceAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := tree.Place(t.Context()); fault.KindOf(err) != fault.Order {
-		t.Errorf("what is shown was replaced: %v", err)
+	// What is shown is replaced in one step, and who is in it stays in it.
+	reader, err := os.OpenRoot(filepath.Join(s.Path(), "latest"))
+	if err != nil {
+		t.Fatal(err)
 	}
-	if data, err := os.ReadFile(filepath.Join(s.Path(), "latest/a.json")); string(data) != "new" || err != nil {
+	defer reader.Close()
+	if err := tree.Link(c.List[0].Member); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(tree.Write("b.json", []byte("more")), tree.Record(c), tree.Place(t.Context())); err != nil {
+		t.Error(err)
+	}
+	if data, err := os.ReadFile(filepath.Join(s.Path(), "latest/b.json")); string(data) != "more" || err != nil {
 		t.Error(string(data), err)
+	}
+	if data, err := reader.ReadFile("a.json"); string(data) != "new" || err != nil {
+		t.Error(string(data), err)
+	}
+	if _, err := reader.Stat("b.json"); err == nil {
+		t.Error("the reader is in two trees")
 	}
 }
 
@@ -214,7 +229,7 @@ func TestPrune(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Control: nothing is old enough.
-	plan, err := s.PlanPrune(1, time.Now().Add(-time.Hour))
+	plan, err := book(t, s).PlanPrune(1, time.Now().Add(-time.Hour))
 	if err != nil || len(plan.Releases) != 0 || plan.Objects != 0 {
 		t.Fatalf("%+v %v", plan, err)
 	}
@@ -228,7 +243,7 @@ func TestPrune(t *testing.T) {
 	if _, err := os.Stat(stale); err != nil {
 		t.Errorf("a part that is not old is gone: %v", err)
 	}
-	plan, err = s.PlanPrune(2, time.Now().Add(time.Hour))
+	plan, err = book(t, s).PlanPrune(2, time.Now().Add(time.Hour))
 	if err != nil || !slices.Equal(plan.Releases, []string{"r1", "r2", "r3"}) || plan.Objects != 3 || plan.Bytes != 3 {
 		t.Fatalf("%+v %v", plan, err)
 	}

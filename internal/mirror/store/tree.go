@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/stella-ops/stella/internal/durable"
 	"github.com/stella-ops/stella/internal/fault"
 	"github.com/stella-ops/stella/internal/release"
@@ -53,7 +55,7 @@ func (t *Tree) Link(m release.Member) error {
 		t.parts[m.SHA256] = true
 	}
 	err := os.Link(from, filepath.Join(t.dir, m.Path))
-	if errors.Is(err, syscall.EMLINK) { // ext4 allows 65,000 links; the next copy begins a new count
+	if errors.Is(err, syscall.EMLINK) { // ext4 allows 65,000 links to a file; more names get copies
 		err = copyFile(from, filepath.Join(t.dir, m.Path))
 	}
 	if err != nil {
@@ -85,13 +87,14 @@ func (t *Tree) mkdirs(dir string) error {
 }
 
 // Place makes the tree durable and gives it its name; it is not shown yet. A
-// tree of that name which nothing shows and nobody accepted is replaced.
+// tree that has the name already is exchanged for it in one step, also when it
+// is shown: readers have the old one or the new one.
 func (t *Tree) Place(ctx context.Context) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	if err := t.s.syncAll(); err != nil {
-		return full(err)
+	if err := t.s.Sync(); err != nil {
+		return err
 	}
 	// From here on all bytes are on the disk; only names change.
 	for sha := range t.parts {
@@ -99,20 +102,35 @@ func (t *Tree) Place(ctx context.Context) error {
 			return full(fmt.Errorf("keeping object %s: %w", sha, err))
 		}
 	}
-	if t.s.HasRelease(t.id) {
-		if err := t.s.discard(t.id); err != nil {
-			return full(err)
-		}
-	}
 	if t.inventory != nil {
 		if err := t.s.writeInventory(t.id, t.inventory); err != nil {
 			return full(err)
 		}
 	}
-	if err := os.Rename(t.dir, t.s.ReleasePath(t.id)); err != nil {
+	if err := t.rename(); err != nil {
 		return full(fmt.Errorf("placing release %s: %w", t.id, err))
 	}
-	return syncDir(t.s.path(dirReleases))
+	// The names too, of objects in many folders: nothing is recorded that a
+	// power cut could take back.
+	return t.s.Sync()
+}
+
+// rename gives the tree its name. What had it lies in staging afterwards, for
+// readers who are in it, until the next tree is built.
+func (t *Tree) rename() error {
+	to := t.s.ReleasePath(t.id)
+	if !t.s.HasRelease(t.id) {
+		return os.Rename(t.dir, to)
+	}
+	err := unix.Renameat2(unix.AT_FDCWD, t.dir, unix.AT_FDCWD, to, unix.RENAME_EXCHANGE)
+	if !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOSYS) {
+		return err
+	}
+	// A file system that cannot exchange: then only what nobody sees is replaced.
+	if err := t.s.discard(t.id); err != nil {
+		return err
+	}
+	return os.Rename(t.dir, to)
 }
 
 func (s *Store) writeInventory(id string, data []byte) error {
@@ -124,7 +142,8 @@ func (s *Store) writeInventory(id string, data []byte) error {
 	return d.Write(id+suffixInventory, data, 0o644)
 }
 
-// keep moves a part to its place among the objects.
+// keep moves a part to its place among the objects, where nobody should write
+// to it: every release that has it would change.
 func (s *Store) keep(sha string) error {
 	to := s.objectPath(sha)
 	err := os.Rename(s.path(dirStaging, sha+suffixPart), to)
@@ -134,7 +153,10 @@ func (s *Store) keep(sha string) error {
 		}
 		err = os.Rename(s.path(dirStaging, sha+suffixPart), to)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return os.Chmod(to, 0o444)
 }
 
 // discard removes a release that nothing shows. Its name goes first, in one
