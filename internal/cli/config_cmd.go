@@ -5,6 +5,7 @@ import (
 
 	"github.com/stella-ops/stella/internal/cli/config"
 	"github.com/stella-ops/stella/internal/fault"
+	"github.com/stella-ops/stella/internal/release"
 	"github.com/stella-ops/stella/internal/ui"
 )
 
@@ -96,6 +97,11 @@ func newConfigValidateCmd(app *App) *cobra.Command {
 			file, err := config.File(app.source())
 			if err != nil {
 				return err
+			}
+			if c.Mirror.TrustPolicy != "" {
+				if _, err := release.LoadPolicy(c.Mirror.TrustPolicy); err != nil {
+					return err
+				}
 			}
 			findings := c.Findings()
 			for _, w := range findings {

@@ -93,6 +93,13 @@ func loadTrust(a *App, c *config.Config, feeds []mirror.Feed, trust trustWant) (
 		return nil, nil
 	case c.Mirror.TrustPolicy != "":
 		p, err := release.LoadPolicy(c.Mirror.TrustPolicy)
+		if err == nil {
+			for _, name := range p.FeedNames() {
+				if !slices.Contains(feedNames(c), name) {
+					a.Streams.Warn("the trust policy names the feed %q, which is not configured; configured: %s", name, strings.Join(feedNames(c), ", "))
+				}
+			}
+		}
 		if err != nil && trust == trustIfAny {
 			a.Streams.Warn("%v; whether a release is stale is not judged", err)
 			return nil, nil

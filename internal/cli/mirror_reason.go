@@ -32,10 +32,11 @@ func reasonHints() map[release.Reason][]string {
 		release.SignatureMissing: {
 			publisher + ": a signature is missing; somebody may have taken it away"},
 		release.SignatureInvalid: {
-			publisher + ": what is there is not what was signed"},
+			"is the key file of {kid} in {policy} the publisher's? if so, what is there is not what was signed: " + publisher},
 		release.AlgRefused: {
 			"if the publisher has changed its algorithm, add it to algorithms in {policy}"},
 		release.KeyUnknown: {
+			"if {kid} is in {policy} already, look at its provider, uses and feeds there",
 			"if the publisher has a new key, get it over another way than {source}, then add {kid} to keys in {policy}"},
 		release.KeyExpired: {
 			"{kid} is outside not_before and not_after in {policy}: " + publisher + " for a release by its present key"},
@@ -59,6 +60,7 @@ func reasonHints() map[release.Reason][]string {
 		release.ExtraMember: {
 			"{member} is no part of the release: find out who put it there"},
 		release.Rollback: {
+			"on a first sync: is minimum_sequence of feed {feed} in {policy} too high?",
 			publisher + " why it offers an older release than before",
 			"if it did so on purpose, go back by hand: stella mirror rollback --feed {feed} --to EXPORT --reason TEXT"},
 		release.FastForward: {
@@ -76,6 +78,9 @@ func reasonHints() map[release.Reason][]string {
 		release.Emptied: {
 			publisher + ": the source has nothing any more",
 			"is the source of feed {feed} the right one? stella config show --origin"},
+		release.HostileSource: {
+			"something between here and the publisher answers in its place: a proxy, or a page that wants a login? look: curl -I {source}",
+			"in a folder: remove links and devices from {source}"},
 	}
 }
 

@@ -16,8 +16,9 @@ import (
 	"github.com/stella-ops/stella/internal/release"
 )
 
-// places opens sources and targets, each once in a run: so connections are
-// shared, and a folder whose link is switched meanwhile stays the same one.
+// places opens sources and targets. Those on the network are opened once in a
+// run, so connections are shared; a folder each time, since the link that leads
+// to it may be switched meanwhile.
 // Secrets are read when the first place needs them. It is safe for concurrent
 // use.
 type places struct {
@@ -45,7 +46,7 @@ func (p *places) open(ctx context.Context, place objstore.Place) (objstore.Reade
 		return r, nil
 	}
 	r, err := p.dial(ctx, place)
-	if err == nil {
+	if err == nil && p.remote(place) {
 		p.opened[place] = r
 	}
 	return r, err

@@ -29,13 +29,15 @@ mismatch counts as an attack only when it stays the same for mirror.settle.
 The feeds are synced side by side, so that one that is slow or down holds up no
 other. If several fail, a refusal decides the exit status, else the first. A
 feed that an operator rolled back is held until something newer than the newest
-accepted release comes. After each run the metrics file is written, if
+accepted release comes. What was damaged on this disk (stella mirror verify tells)
+is fetched anew with --repair. After each run the metrics file is written, if
 mirror.metrics_file names one; if that fails, the command ends with 23.`
 
 type mirrorSyncOptions struct {
 	feeds    []string
 	dryRun   bool
 	detailed bool
+	repair   bool
 }
 
 func newMirrorSyncCmd(app *App) *cobra.Command {
@@ -47,7 +49,8 @@ func newMirrorSyncCmd(app *App) *cobra.Command {
 			fault.NothingToDo, fault.Config),
 		Example: `  stella mirror sync
   stella mirror sync --feed advisories --dry-run
-  stella mirror sync --detailed-exit --output json`,
+  stella mirror sync --detailed-exit --output json
+  stella mirror sync --feed advisories --repair`,
 		Args:              noArgs(),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE:              func(cmd *cobra.Command, _ []string) error { return runMirrorSync(cmd.Context(), app, o) },
@@ -55,6 +58,7 @@ func newMirrorSyncCmd(app *App) *cobra.Command {
 	feedsFlag(app, cmd, &o.feeds)
 	f := cmd.Flags()
 	f.BoolVar(&o.dryRun, "dry-run", false, "tell what would be fetched; fetch no member and write nothing")
+	f.BoolVar(&o.repair, "repair", false, "read every member that is here already, and fetch anew what is damaged")
 	f.BoolVar(&o.detailed, "detailed-exit", false, "end with exit code 25 when no feed had anything to do")
 	return cmd
 }
@@ -84,6 +88,9 @@ type syncSummary struct {
 }
 
 func runMirrorSync(ctx context.Context, app *App, o mirrorSyncOptions) error {
+	if o.repair && o.dryRun {
+		return fault.Errorf(fault.Input, "--repair and --dry-run exclude each other").Hint("to look without repairing: stella mirror verify")
+	}
 	m, err := app.mirrors(o.feeds, trustNeeded)
 	if err != nil {
 		return err
@@ -106,7 +113,7 @@ func runMirrorSync(ctx context.Context, app *App, o mirrorSyncOptions) error {
 	began := app.Now()
 	ends := make(chan *syncItem, len(m.feeds))
 	errs := m.each(ctx, func(ctx context.Context, engine *mirror.Mirror, f mirror.Feed) error {
-		item, err := m.sync(ctx, engine, f, o.dryRun)
+		item, err := m.sync(ctx, engine, f, o)
 		p.done(f.Name)
 		ends <- item
 		if shown := p.emit(ui.Item, item, item.text()); err == nil {
@@ -139,17 +146,21 @@ func runMirrorSync(ctx context.Context, app *App, o mirrorSyncOptions) error {
 }
 
 // sync brings one feed up to date.
-func (m *mirrors) sync(ctx context.Context, engine *mirror.Mirror, f mirror.Feed, dry bool) (*syncItem, error) {
+func (m *mirrors) sync(ctx context.Context, engine *mirror.Mirror, f mirror.Feed, o mirrorSyncOptions) (*syncItem, error) {
 	item := &syncItem{}
 	err := m.places.reachable(ctx, f.Source)
 	if err == nil {
 		var r *mirror.Result
-		r, err = engine.Sync(ctx, f, dry)
+		if o.repair {
+			r, err = engine.Repair(ctx, f)
+		} else {
+			r, err = engine.Sync(ctx, f, o.dryRun)
+		}
 		if r != nil {
 			item.Result = *r
 		}
 	}
-	item.Feed, item.Source, item.DryRun = f.Name, f.Source.String(), dry
+	item.Feed, item.Source, item.DryRun = f.Name, f.Source.String(), o.dryRun
 	if err == nil && item.Outcome == mirror.Held {
 		if st, err := engine.Status(f.Name); err == nil {
 			item.Newest = st.Newest.ExportID
@@ -165,10 +176,19 @@ func (m *mirrors) sync(ctx context.Context, engine *mirror.Mirror, f mirror.Feed
 		item.Outcome = outcomeRefused
 	}
 	item.Error = &ui.ErrorDetail{Code: kind.String(), ExitCode: kind.ExitCode(), Message: err.Error(), Hints: fault.HintsOf(err)}
-	if st, err := engine.Status(f.Name); err == nil {
-		item.Before = st.Shown.ExportID
-	}
+	item.Before = m.served(f)
 	return item, err
+}
+
+// served is what latest leads to, whatever else is broken.
+func (m *mirrors) served(f mirror.Feed) string {
+	s, err := store.Open(m.engine.Folder(f.Name))
+	if err != nil {
+		return ""
+	}
+	defer s.Close()
+	id, _ := s.Latest()
+	return id
 }
 
 // text is the line of one feed.

@@ -161,8 +161,8 @@ func (m *mirrors) onlySigned(ctx context.Context, named bool) error {
 func (m *mirrors) explainFindings(f mirror.Feed, r *mirror.Report) error {
 	e := fault.Errorf(fault.Trust, "feed %s: %w", f.Name, r.Err())
 	if r.Place == m.engine.Folder(f.Name) {
-		return e.Hint("fetch what is damaged anew: move the folder away, then stella mirror sync --feed %s", f.Name).
-			Hint("or show the release before: stella mirror rollback --feed %s", f.Name)
+		return e.Hint("fetch what is damaged anew: stella mirror sync --feed %s --repair", f.Name).
+			Hint("an older release that is damaged, and not shown, goes with stella mirror prune")
 	}
 	first := r.Findings[0]
 	for _, hint := range m.hints(f, first.Reason, first.Member, "") {

@@ -181,7 +181,7 @@ func TestRedirect(t *testing.T) {
 		visited := false
 		elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { visited = true }))
 		w, o := newOrigin(t, onWeb)
-		misdeed{kind: fault.Trust, do: on(release.FileStatement, func(e *exchange) bool {
+		misdeed{kind: fault.Trust, why: release.HostileSource, do: on(release.FileStatement, func(e *exchange) bool {
 			e.Header().Set("Location", elsewhere.URL+"/secret?token=s3cret")
 			return e.status(code)
 		})}.run(t, w, o)

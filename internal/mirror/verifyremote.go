@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/stella-ops/stella/internal/fault"
+	"github.com/stella-ops/stella/internal/mirror/fetch"
 	"github.com/stella-ops/stella/internal/mirror/store"
 	"github.com/stella-ops/stella/internal/objstore"
 	"github.com/stella-ops/stella/internal/release"
@@ -16,9 +17,42 @@ import (
 // already, and keeps nothing. The release must have a statement.
 func (m *Mirror) VerifyRemote(ctx context.Context, feed Feed) (*Report, error) {
 	r := &run{m: m, feed: feed, dry: true, state: &store.State{}, result: &Result{}}
-	if err := r.connect(ctx); err != nil {
-		return nil, err
+	for i := 0; ; i++ {
+		if err := r.connect(ctx); err != nil {
+			return nil, err
+		}
+		report, err := m.remote(ctx, r)
+		if err == nil && len(report.Findings) > 0 && r.seen.facts.Digest != "" {
+			err = r.samePair(ctx)
+		}
+		if !errors.Is(err, errMoved) && !errors.Is(err, objstore.ErrChanged) {
+			return report, err
+		}
+		if i >= m.restarts() {
+			return nil, fault.Errorf(fault.Transient, "%s was rewritten %d times while it was read", r.src.Place(), i+1).Hint("try again when the publisher is done")
+		}
+		if err := m.sleep(ctx, m.settle()/8); err != nil {
+			return nil, err
+		}
 	}
+}
+
+// samePair reports, as errMoved, that the statement is another one by now, so
+// that what was found about its members means nothing.
+func (r *run) samePair(ctx context.Context) error {
+	if err := r.m.sleep(ctx, r.m.settle()/8); err != nil {
+		return err
+	}
+	data, _, _, err := r.pair(ctx, "")
+	if errors.Is(err, objstore.ErrNotFound) || err == nil && release.Digest(data) != r.seen.facts.Digest {
+		return errMoved
+	}
+	return err
+}
+
+// remote is one attempt of VerifyRemote.
+func (m *Mirror) remote(ctx context.Context, r *run) (*Report, error) {
+	feed := r.feed
 	report := &Report{Feed: feed.Name, Place: r.src.Place(), Findings: []Finding{}}
 	st, err := r.statement(ctx, "")
 	if err == nil {
@@ -81,6 +115,9 @@ func (d *download) remoteDocuments(ctx context.Context, report *Report) error {
 	}
 	err := documents(d.st, func(path string) ([]byte, error) {
 		data, _, err := d.src.Small(ctx, path, release.MaxIndex, "")
+		if m, _ := d.st.Find(path); err == nil && release.Digest(data) != "sha256:"+m.SHA256 {
+			err = errMoved // it was right a moment ago
+		}
 		return data, err
 	})
 	if release.ReasonOf(err) != "" {
@@ -99,11 +136,19 @@ func (nowhere) Reader() io.Reader           { return nil }
 
 // sink fetches and verifies a member and forgets it.
 func (d *download) sink(ctx context.Context, m release.Member) error {
+	err := d.sinkFrom(ctx, d.src, m)
+	if errors.Is(err, objstore.ErrNotFound) && d.beside {
+		err = d.sinkFrom(ctx, d.r.src, m)
+	}
+	return err
+}
+
+func (d *download) sinkFrom(ctx context.Context, from *fetch.Source, m release.Member) error {
 	_, bundle := release.BundleOf(m.Path)
 	if !bundle {
-		return d.src.Member(ctx, m.Path, m, nowhere{}, nil, 1)
+		return from.Member(ctx, m.Path, m, nowhere{}, nil, 1)
 	}
-	jws, _, err := d.src.Small(ctx, m.Path+release.SuffixJWS, release.MaxSignature, "")
+	jws, _, err := from.Small(ctx, m.Path+release.SuffixJWS, release.MaxSignature, "")
 	if err != nil {
 		return err
 	}
@@ -112,7 +157,7 @@ func (d *download) sink(ctx context.Context, m release.Member) error {
 		return err
 	}
 	defer b.Close()
-	if err := d.src.Member(ctx, m.Path, m, nowhere{}, b, d.r.m.parallel()); err != nil {
+	if err := from.Member(ctx, m.Path, m, nowhere{}, b, d.r.m.parallel()); err != nil {
 		return err
 	}
 	return b.Verify()

@@ -149,6 +149,9 @@ func ParsePolicy(name string, data []byte) (*Policy, error) {
 		prints = append(prints, k.thumbprint)
 	}
 	p.digest = Digest(append(slices.Clone(data), strings.Join(prints, " ")...))
+	if n := p.signers(); p.Threshold > n && len(p.Keys) > 0 {
+		return nil, fault.Errorf(fault.Config, "%s: threshold: found %d, but only %d different keys may sign statements, so no release can be believed", name, p.Threshold, n)
+	}
 	if len(p.Keys) == 0 {
 		return nil, fault.Errorf(fault.Config, "%s: keys is empty, so no release can be believed", name)
 	}
@@ -176,8 +179,8 @@ func (p *Policy) check(name string) error {
 		return bad("algorithms", "it is empty")
 	case p.MaxAge < 0 || p.ClockSkew < 0:
 		return bad("max_age, clock_skew", "they cannot be negative")
-	case p.MaxStep < 1:
-		return bad("max_step", "it must be 1 or more")
+	case p.MaxStep < 1 || p.MaxStep > maxSequence/2:
+		return bad("max_step", "it must be 1 to 2^52")
 	case l.Statement < 1 || l.Statement > MaxStatement || l.Members < 1 || l.Members > MaxMembers:
 		return bad("limits", "statement is 1 to %d bytes, members 1 to %d", MaxStatement, MaxMembers)
 	case l.Member < 1 || l.Member > MaxMember || l.Release < 1 || l.Release > MaxMember:
@@ -191,6 +194,31 @@ func (p *Policy) check(name string) error {
 		}
 	}
 	return nil
+}
+
+// signers counts the different keys that may sign statements.
+func (p *Policy) signers() int {
+	prints := map[string]bool{}
+	for _, k := range p.Keys {
+		if slices.Contains(k.Uses, ForStatement) {
+			prints[k.thumbprint] = true
+		}
+	}
+	return len(prints)
+}
+
+// FeedNames lists the feeds that the policy names, which a misspelt one leaves
+// unprotected.
+func (p *Policy) FeedNames() []string {
+	var names []string
+	for _, f := range p.Feeds {
+		names = append(names, f.Name)
+	}
+	for _, k := range p.Keys {
+		names = append(names, k.Feeds...)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // load reads the key and fills in the defaults.

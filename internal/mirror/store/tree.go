@@ -107,16 +107,26 @@ func (t *Tree) Place(ctx context.Context) error {
 			return full(err)
 		}
 	}
+	seen := t.s.seen(t.id)
 	if err := t.rename(); err != nil {
 		return full(fmt.Errorf("placing release %s: %w", t.id, err))
 	}
 	// The names too, of objects in many folders: nothing is recorded that a
 	// power cut could take back.
-	return t.s.Sync()
+	if err := t.s.Sync(); err != nil || seen {
+		return err // a reader may be in what was exchanged; the next tree sweeps it
+	}
+	return os.RemoveAll(t.dir)
 }
 
-// rename gives the tree its name. What had it lies in staging afterwards, for
-// readers who are in it, until the next tree is built.
+// seen reports whether a reader may come to a release by one of the links.
+func (s *Store) seen(id string) bool {
+	latest, err := s.Latest()
+	previous, err2 := s.Previous()
+	return err != nil || err2 != nil || latest == id || previous == id
+}
+
+// rename gives the tree its name. What had it lies in staging afterwards.
 func (t *Tree) rename() error {
 	to := t.s.ReleasePath(t.id)
 	if !t.s.HasRelease(t.id) {

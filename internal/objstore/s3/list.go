@@ -3,8 +3,10 @@ package s3
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -34,7 +36,7 @@ func (s *Store) List(ctx context.Context, prefix string, each func(objstore.Info
 	empty := 0 // pages in a row
 	p := page{s: s, prefix: s.prefix + prefix, each: each}
 	for {
-		out, err := s.sdk.ListObjectsV2(ctx, in)
+		out, err := s.listPage(ctx, in)
 		if err != nil {
 			return s.failed(ctx, objstore.OpList, prefix, err)
 		}
@@ -63,6 +65,20 @@ func (s *Store) List(ctx context.Context, prefix string, each func(objstore.Info
 		}
 		in.ContinuationToken = &next
 	}
+}
+
+// pageWithin bounds one page of at most a thousand keys, retries included: no
+// caller sees bytes of a listing, so none could end one that trickles.
+const pageWithin = 2 * time.Minute
+
+func (s *Store) listPage(ctx context.Context, in *s3.ListObjectsV2Input) (*s3.ListObjectsV2Output, error) {
+	page, cancel := context.WithTimeout(ctx, pageWithin)
+	defer cancel()
+	out, err := s.sdk.ListObjectsV2(page, in)
+	if err != nil && ctx.Err() == nil && page.Err() != nil {
+		return nil, objstore.Fail(objstore.OpList, s.Place(), aws.ToString(in.Prefix), objstore.ErrTransient, fmt.Errorf("a page took more than %s", pageWithin))
+	}
+	return out, err
 }
 
 // page checks what a listing gives.
