@@ -203,6 +203,8 @@ func (i *syncItem) text() string {
 	case mirror.Held:
 		line := fmt.Sprintf("%s: held at %s; newest accepted is %s", i.Feed, i.ExportID, i.Newest)
 		return line + fmt.Sprintf("\n  it stays until a newer release comes, or: stella mirror rollback --feed %s --to %s --reason TEXT", i.Feed, i.Newest)
+	case mirror.Repaired:
+		return fmt.Sprintf("%s: repaired %s; fetched %s anew", i.Feed, described(&i.Facts), count(int64(i.Fetched), "member"))
 	case mirror.Finished:
 		return fmt.Sprintf("%s: shows %s, which an earlier run had accepted", i.Feed, described(&i.Facts))
 	case mirror.Updated:

@@ -30,6 +30,9 @@ func (r *run) bring(ctx context.Context, st *release.Statement) error {
 	r.result.Facts, r.result.Before = content.Facts, r.state.Shown.ExportID
 	r.result.Fetched, r.result.Received, r.result.Kept = len(need), bytes, len(st.Members)-len(need)
 	r.result.Outcome = Updated
+	if r.repair && r.result.Before == st.ExportID {
+		r.result.Outcome = Repaired
+	}
 	r.m.notify(Event{Type: Found, Feed: r.feed.Name, ExportID: st.ExportID, Members: len(need), Total: bytes})
 	if r.dry {
 		return nil

@@ -165,5 +165,6 @@ const (
 	Updated   Outcome = "updated"   // a new release is shown
 	Unchanged Outcome = "unchanged" // the newest one is shown
 	Held      Outcome = "held"      // an operator rolled back, and nothing newer came
+	Repaired  Outcome = "repaired"  // the release that is shown was built again
 	Finished  Outcome = "finished"  // an earlier run was cut off before it showed what it had accepted
 )

@@ -199,7 +199,8 @@ func (s *Statement) CheckIndex(index *Index) error {
 }
 
 // decodeTolerant reads an object with members that we do not know, but no
-// member twice and nothing behind it.
+// member twice and nothing behind it. Names count exactly: encoding/json by
+// itself takes "DOMAINS" for domains, and other readers do not.
 func decodeTolerant(what string, data []byte, limit int, v any) error {
 	if len(data) > limit {
 		return refuse(TooLarge, "%s has %d bytes, at most %d are allowed", what, len(data), limit)
@@ -207,8 +208,40 @@ func decodeTolerant(what string, data []byte, limit int, v any) error {
 	if _, err := strictjson.Members(data); err != nil {
 		return refuse(Format, "%s is no JSON object: %.300s", what, err)
 	}
+	var all any
+	if err := json.Unmarshal(data, &all); err != nil {
+		return refuse(Format, "%s is no JSON object: %.300s", what, err)
+	}
+	if name := ambiguous(all); name != "" {
+		return refuse(Format, "%s has a member %.40q, which differs in case only from one that counts", what, name)
+	}
 	if err := json.NewDecoder(bytes.NewReader(data)).Decode(v); err != nil {
 		return refuse(Format, "%s is not of this format: %.300s", what, err)
 	}
 	return nil
+}
+
+// ambiguous finds a member, at any depth, that some readers take for one of
+// ours.
+func ambiguous(v any) string {
+	switch v := v.(type) {
+	case map[string]any:
+		for name, value := range v {
+			for _, known := range []string{"schemaVersion", "exportId", "domains", "id", "displayName", "domainId", "created", "bundle", "size", "sha256"} {
+				if name != known && strings.EqualFold(name, known) {
+					return name
+				}
+			}
+			if found := ambiguous(value); found != "" {
+				return found
+			}
+		}
+	case []any:
+		for _, value := range v {
+			if found := ambiguous(value); found != "" {
+				return found
+			}
+		}
+	}
+	return ""
 }

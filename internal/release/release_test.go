@@ -162,6 +162,8 @@ func TestIndexAndManifest(t *testing.T) {
 		"domain is a path": {`{"schemaVersion":1,"domains":[{"id":"a/b"}]}`, release.HostileName},
 		"hostile export":   {`{"schemaVersion":1,"exportId":"../x","domains":[{"id":"a"}]}`, release.HostileName},
 		"member twice":     {`{"schemaVersion":1,"domains":[{"id":"a"}],"domains":[{"id":"b"}]}`, release.Format},
+		"name in capitals": {`{"schemaVersion":1,"domains":[{"id":"a"}],"DOMAINS":[{"id":"b"}]}`, release.Format},
+		"id in capitals":   {`{"schemaVersion":1,"domains":[{"id":"a","ID":"b"}]}`, release.Format},
 		"an array":         {`[]`, release.Format},
 		"nothing":          {``, release.Format},
 		"too large":        {`{"a":"` + strings.Repeat("x", release.MaxIndex) + `"}`, release.TooLarge},
