@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -67,6 +68,9 @@ func (a *App) mirrors(names []string, trust trustWant) (*mirrors, error) {
 	if err != nil {
 		return nil, err
 	}
+	// What is served is for everybody to read, whoever types this; what is not
+	// says so itself.
+	syscall.Umask(0o022)
 	m := &mirrors{app: a, config: c, places: newPlaces(c)}
 	if m.feeds, err = selectFeeds(c, names); err != nil {
 		return nil, err

@@ -65,7 +65,7 @@ func runMirrorRollback(ctx context.Context, app *App, o mirrorRollbackOptions) e
 	if err != nil {
 		return err
 	}
-	m, err := app.mirrors(names, trustNone)
+	m, err := app.mirrors(names, trustIfAny)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/stella-ops/stella/internal/fault"
@@ -133,6 +134,9 @@ func (m *Mirror) Rollback(ctx context.Context, feed, to, reason string, dry bool
 		if c.Digest != accepted.Digest {
 			return release.Refuse(release.DigestMismatch, "release %s is not the one that was accepted", to).Found(accepted.Digest, c.Digest)
 		}
+		if err := m.presentable(s, c, accepted); err != nil {
+			return err
+		}
 		out.Facts = c.Facts
 		if dry {
 			return nil
@@ -144,6 +148,15 @@ func (m *Mirror) Rollback(ctx context.Context, feed, to, reason string, dry bool
 		return errors.Join(s.Show(context.WithoutCancel(ctx), to), b.Save())
 	})
 	return out, err
+}
+
+// presentable looks at what shall be shown again: that its files are there, and
+// that keys which signed it are not revoked by now. Their bytes only Verify reads.
+func (m *Mirror) presentable(s *store.Store, c *store.Content, accepted store.Export) error {
+	if m.Policy != nil && !m.Policy.Holds(accepted.Signers) {
+		return release.Refuse(release.KeyRevoked, "release %s was signed by a key that is not trusted any more", c.ExportID)
+	}
+	return s.Whole(c)
 }
 
 // Prune removes releases beyond the newest keep ones that were shown to nobody
@@ -158,10 +171,23 @@ func (m *Mirror) Prune(ctx context.Context, feed string, keep int, grace time.Du
 		if out, err = b.PlanPrune(keep, m.now().Add(-grace)); err != nil || dry {
 			return err
 		}
+		// What has no name in the record goes first: a full disk has no room for
+		// a record either. If that was not enough, one release goes before it.
+		if err := s.PruneLoose(ctx, out); err != nil {
+			return err
+		}
 		if len(out.Releases) > 0 {
 			ids := slices.Clone(out.Releases)
 			ev := store.Event{Facts: store.Facts{Feed: feed}, Removed: ids, Operator: m.Operator, Version: m.Version}
-			if err := b.Append(m.now(), store.Pruned, ev); err != nil {
+			err := b.Append(m.now(), store.Pruned, ev)
+			if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+				first := *out
+				first.Releases = out.Releases[:1]
+				if err = s.Prune(ctx, &first); err == nil {
+					err = b.Append(m.now(), store.Pruned, ev)
+				}
+			}
+			if err != nil {
 				return err
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -66,7 +67,11 @@ func (m *Mirror) VerifyDisk(ctx context.Context, feed, export string) (*Report, 
 	r := &Report{Feed: feed, Place: s.Path(), Findings: []Finding{}}
 	accepted := map[string]store.Event{}
 	at := map[string]time.Time{}
+	shown := []string{"", ""} // the last two that the history had shown
 	r.Records, err = s.Audit(func(e *ledger.Entry, ev *store.Event) error {
+		if k := store.Kind(e.Kind); k == store.Accepted || k == store.RolledBack {
+			shown = []string{shown[1], ev.ExportID}
+		}
 		if store.Kind(e.Kind) == store.Accepted {
 			accepted[ev.ExportID], at[ev.ExportID] = *ev, e.At
 		}
@@ -75,9 +80,7 @@ func (m *Mirror) VerifyDisk(ctx context.Context, feed, export string) (*Report, 
 	if err != nil {
 		r.add("", fmt.Errorf("history: %w", err))
 	}
-	if err := m.links(s, r); err != nil {
-		return nil, err
-	}
+	m.links(s, r, shown)
 	ids := []string{export}
 	if export == "" {
 		if ids, err = s.Releases(); err != nil {
@@ -98,7 +101,9 @@ func (m *Mirror) VerifyDisk(ctx context.Context, feed, export string) (*Report, 
 }
 
 // links checks latest and previous, and that the history agrees with latest.
-func (m *Mirror) links(s *store.Store, r *Report) error {
+//
+// A run that was cut off may have recorded a release and not shown it yet.
+func (m *Mirror) links(s *store.Store, r *Report, shown []string) {
 	var err error
 	if r.Latest, err = s.Latest(); err != nil {
 		r.add("", err)
@@ -111,7 +116,9 @@ func (m *Mirror) links(s *store.Store, r *Report) error {
 			r.add(id, release.Refuse(release.MissingMember, "%s leads to release %s, which is not there", name, id))
 		}
 	}
-	return nil
+	if !slices.Contains(shown, r.Latest) {
+		r.add(r.Latest, release.Refuse(release.ExtraMember, "latest leads to %q, the history to %q: somebody changed the link", r.Latest, shown[1]))
+	}
 }
 
 func (m *Mirror) verifyOne(ctx context.Context, s *store.Store, r *Report, feed, id string, accepted map[string]store.Event, at map[string]time.Time) error {
@@ -119,10 +126,21 @@ func (m *Mirror) verifyOne(ctx context.Context, s *store.Store, r *Report, feed,
 		return err
 	}
 	c, err := s.Content(id)
+	if err != nil && !s.HasRelease(id) && id != r.Latest && id != r.Previous {
+		return nil // pruned meanwhile
+	}
 	if err != nil {
 		r.add(id, err)
 		return nil
 	}
+	free, err := s.Hold(id) // prune leaves it alone until then
+	if err != nil {
+		if id != r.Latest && id != r.Previous {
+			return nil // it is being pruned
+		}
+		return err
+	}
+	defer free()
 	r.Releases = append(r.Releases, c.Facts)
 	ev, known := accepted[id]
 	when := at[id]

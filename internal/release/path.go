@@ -19,9 +19,9 @@ func FeedName(s string) bool {
 }
 
 // ExportID reports whether s may name an export: a plain file name of at most
-// 64 bytes, and none that a mirror uses itself.
+// 64 bytes, and none that a mirror uses itself: latest, previous, NAME.json.
 func ExportID(s string) bool {
-	return len(s) <= 64 && !strings.Contains(s, "/") && CheckPath(s) == nil && s != "latest" && s != "previous"
+	return len(s) <= 64 && !strings.Contains(s, "/") && CheckPath(s) == nil && s != "latest" && s != "previous" && !strings.HasSuffix(s, ".json")
 }
 
 // CheckPath refuses a path that is not plain on every system: each element is

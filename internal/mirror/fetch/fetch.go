@@ -31,6 +31,10 @@ const (
 	chunk     = 256 << 10
 )
 
+// smallWithin bounds one document, whatever its rate: nobody knows its size
+// before it is there, so a source just above the floor could go on for a day.
+const smallWithin = 10 * time.Minute
+
 // Source is where members come from. Make it with New.
 type Source struct {
 	from   objstore.Reader
@@ -83,6 +87,16 @@ func (s *Source) Received() int64 { return s.received.Load() }
 // Small reads an object of at most limit bytes into memory. With an ETag that
 // still holds the error is objstore.ErrNotModified.
 func (s *Source) Small(ctx context.Context, key string, limit int64, etag string) ([]byte, objstore.Info, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, smallWithin, release.Refuse(release.TooSlow, "%s did not come within %s; it is dropped", key, smallWithin).About(key))
+	defer cancel()
+	data, info, err := s.small(ctx, key, limit, etag)
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) && release.ReasonOf(context.Cause(ctx)) != "" {
+		err = context.Cause(ctx)
+	}
+	return data, info, err
+}
+
+func (s *Source) small(ctx context.Context, key string, limit int64, etag string) ([]byte, objstore.Info, error) {
 	var out []byte
 	var info objstore.Info
 	err := s.retry(ctx, func() (bool, error) {

@@ -4,11 +4,24 @@ import (
 	"context"
 	"io"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/stella-ops/stella/internal/release"
 )
+
+// Whole reports, as a Refusal, a member of a release whose file is not there with
+// its size. It reads no bytes.
+func (s *Store) Whole(c *Content) error {
+	for _, e := range c.List {
+		info, err := os.Lstat(filepath.Join(s.ReleasePath(c.ExportID), e.Path))
+		if err != nil || !info.Mode().IsRegular() || info.Size() != e.Size {
+			return release.Refuse(release.MissingMember, "%s of release %s is damaged on this disk", e.Path, c.ExportID).About(e.Path)
+		}
+	}
+	return nil
+}
 
 // Extra lists what lies in the tree of a release and is none of its members:
 // files, links, empty directories.

@@ -166,6 +166,14 @@ func (h *history) append(at time.Time, kind Kind, ev Event) (*ledger.Entry, erro
 	if last := h.chain.At(); at.Before(last) {
 		at = last // a clock that was set back must not break the chain
 	}
+	if h.chain.Seq() > 0 {
+		was, err := h.chain.Key().Thumbprint()
+		is, err2 := h.signer.Key().Thumbprint()
+		if err != nil || err2 != nil || was != is {
+			return nil, fault.Errorf(fault.Config, "%s/%s is not the key that this history was begun with", h.dir.Path(), fileSigner).
+				Hint("put the key back, from a backup; nothing was written")
+		}
+	}
 	rec, err := h.chain.Next(h.signer, at.UTC().Truncate(time.Second), string(kind), ev)
 	if err != nil {
 		return nil, err

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"syscall"
 	"time"
+
+	"github.com/stella-ops/stella/internal/fault"
 )
 
 // PruneResult is what a prune removes.
@@ -85,13 +87,21 @@ func (b *Book) inOrder() ([]string, error) {
 	return ids, err
 }
 
+// PruneLoose is the part of Prune that removes no release: what was never
+// fetched to the end, and objects that no release has.
+func (s *Store) PruneLoose(ctx context.Context, plan *PruneResult) error {
+	loose := *plan
+	loose.Releases = nil
+	return s.Prune(ctx, &loose)
+}
+
 // Prune carries a plan out. After a crash the next one goes on.
 func (s *Store) Prune(ctx context.Context, plan *PruneResult) error {
 	for _, id := range plan.Releases {
 		if err := context.Cause(ctx); err != nil {
 			return err
 		}
-		if err := s.discard(id); err != nil {
+		if err := s.discard(id); err != nil && fault.KindOf(err) != fault.NotFound {
 			return fmt.Errorf("pruning release %s: %w", id, err)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/stella-ops/stella/internal/fault"
 	"github.com/stella-ops/stella/internal/jose"
 	"github.com/stella-ops/stella/internal/ledger"
 	"github.com/stella-ops/stella/internal/release"
@@ -84,12 +85,20 @@ func (s *Store) Book(write bool) (*Book, error) {
 		return nil, err
 	}
 	b := &Book{s: s, h: h}
+	ahead := uint64(0)
 	if !b.quick() {
+		ahead = b.Records
 		// Nothing of it is believed then, not even what the source said last: a
 		// history that was put back must not be told that nothing has changed.
 		b.State, h.chain = State{Schema: stateSchema}, ledger.Chain{}
 	}
-	if err := h.replay(b.count); err != nil {
+	err = h.replay(b.count)
+	if err == nil && b.Records < ahead {
+		err = fault.Errorf(fault.Trust, "the history of %s ends at record %d, though %d were written: its end is gone", s.dir, b.Records, ahead).
+			Hint("put the records back, from a backup: %s", s.path(dirHistory)).
+			Hint("if they are lost, remove %s: what was accepted since is forgotten then", s.path(fileState))
+	}
+	if err != nil {
 		return nil, errors.Join(err, h.close())
 	}
 	return b, nil

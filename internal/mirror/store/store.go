@@ -25,6 +25,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -86,6 +87,13 @@ func Create(path string) (*Store, error) {
 }
 
 func open(path string, root *durable.Dir) (*Store, error) {
+	for _, name := range []string{dirObjects, dirReleases, dirStaging, dirHistory, dirEvidence, DirUnpack} {
+		info, err := root.Stat(name)
+		if err == nil && !info.IsDir() { // a link would be followed, and what is behind it swept
+			return nil, errors.Join(fault.Errorf(fault.Config, "%s is no folder (%s)", filepath.Join(path, name), info.Mode()).
+				Hint("see what it is, then move it away: ls -ld %s", filepath.Join(path, name)), root.Close())
+		}
+	}
 	fs, err := os.Open(path)
 	if err != nil {
 		return nil, errors.Join(fault.As(fault.Config, err), root.Close())
@@ -115,7 +123,14 @@ func (s *Store) Path() string { return s.dir }
 
 // Lock takes the folder for one run; another one ends with kind Locked.
 func (s *Store) Lock(ctx context.Context, who string) (*lock.Lock, error) {
-	return lock.Acquire(ctx, filepath.Join(s.dir, fileLock), who, 0)
+	l, err := lock.Acquire(ctx, filepath.Join(s.dir, fileLock), who, 0)
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
+		return nil, fault.Errorf(fault.Config, "%w", err).Hint("run as the user that the folder belongs to: ls -ld %s", s.dir)
+	}
+	if err == nil { // what a kill left half-written; a write takes no hour
+		_ = s.root.Sweep(time.Hour)
+	}
+	return l, err
 }
 
 func (s *Store) path(parts ...string) string {
@@ -164,6 +179,9 @@ func (s *Store) link(name string) (string, error) {
 // HasRelease reports whether the tree of an export is there, whole: it got its
 // name last.
 func (s *Store) HasRelease(id string) bool {
+	if !release.ExportID(id) {
+		return false
+	}
 	info, err := os.Lstat(s.ReleasePath(id))
 	return err == nil && info.IsDir()
 }

@@ -345,7 +345,7 @@ func TestStateIsTheHistory(t *testing.T) {
 	}
 	ahead := strings.Replace(string(saved), `"records": 3`, `"records": 9`, 1)
 	lies := strings.Replace(string(saved), b.Head[:20], "sha256:"+strings.Repeat("0", 13), 1)
-	for name, data := range map[string]string{"saved": string(saved), "older": string(old), "none": "", "broken": "{", "ahead": ahead, "other head": lies, "other schema": "{}"} {
+	for name, data := range map[string]string{"saved": string(saved), "older": string(old), "none": "", "broken": "{", "other head": lies, "other schema": "{}"} {
 		if err := os.WriteFile(file, []byte(data), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -353,6 +353,12 @@ func TestStateIsTheHistory(t *testing.T) {
 		if got.Records != 3 || got.Head != b.Head || got.Shown.ExportID != "three" || got.Pin.ExportID != "three" || got.Refusals[release.Rollback] != 1 {
 			t.Errorf("%s: %+v", name, got.State)
 		}
+	}
+	if err := os.WriteFile(file, []byte(ahead), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Book(false); fault.KindOf(err) != fault.Trust || len(fault.HintsOf(err)) == 0 {
+		t.Errorf("a history whose end is gone: %v", err)
 	}
 }
 
