@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -111,7 +110,7 @@ func NewFleet(ctx context.Context, o FleetOptions) (*Fleet, error) {
 		return nil, err
 	}
 	for range o.Replicas { // known before the first one starts, for the list of vantage points
-		addr, err := freeAddr()
+		addr, err := FreeAddr()
 		if err != nil {
 			return nil, err
 		}
@@ -119,7 +118,7 @@ func NewFleet(ctx context.Context, o FleetOptions) (*Fleet, error) {
 		if !o.MTLS {
 			continue
 		}
-		if addr, err = freeAddr(); err != nil {
+		if addr, err = FreeAddr(); err != nil {
 			return nil, err
 		}
 		f.mtls = append(f.mtls, addr)
@@ -132,17 +131,6 @@ func NewFleet(ctx context.Context, o FleetOptions) (*Fleet, error) {
 		}
 	}
 	return f, nil
-}
-
-// freeAddr finds a free port. Another process could take it before a replica
-// does; then the replica fails to start, which is seen.
-func freeAddr() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
 }
 
 // ReplicaName names replica i.

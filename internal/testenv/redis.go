@@ -38,7 +38,7 @@ func StartRedis(ctx context.Context, program, dir string, args ...string) (*Redi
 	// may take the one found here before it does.
 	var err error
 	for range 5 {
-		if r.addr, err = freeAddr(); err != nil {
+		if r.addr, err = FreeAddr(); err != nil {
 			return nil, err
 		}
 		if err = r.start(ctx); err == nil {

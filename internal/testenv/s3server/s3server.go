@@ -15,7 +15,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -144,7 +143,7 @@ func run(ctx context.Context, o Options, back string) (*Server, error) {
 	}
 	addr := o.Addr
 	if addr == "" {
-		if addr, err = freeAddr(); err != nil {
+		if addr, err = testenv.FreeAddr(); err != nil {
 			return nil, err
 		}
 	}
@@ -193,14 +192,6 @@ func (o Options) server(addr string, iam auth.IAMService) *Server {
 		return iam.CreateAccount(auth.Account{Access: u.AccessKey, Secret: u.SecretKey, Role: auth.RoleUser})
 	}
 	return s
-}
-
-func freeAddr() (string, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return ln.Addr().String(), ln.Close()
 }
 
 // Stop ends the server and waits for its end. It may be called twice.
