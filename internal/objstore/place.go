@@ -79,7 +79,12 @@ func parseBucket(rest string) (Place, error) {
 			return Place{}, fault.Errorf(fault.Input, "place s3://%s/…: %w", bucket, err)
 		}
 	}
-	return Place{S3, bucket, prefix}, nil
+	p := Place{S3, bucket, prefix}
+	if canonical := p.String(); "s3://"+rest != canonical && "s3://"+rest != canonical+"/" {
+		return Place{}, fault.Errorf(fault.Input, "place s3://%.200q is not written in the one way that is accepted", rest).
+			Hint("write %.300s", canonical)
+	}
+	return p, nil
 }
 
 func parseURL(scheme Scheme, raw string) (Place, error) {
