@@ -3,9 +3,6 @@ package cli
 import (
 	"bytes"
 	"context"
-	"crypto"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"net/http"
 	"time"
@@ -83,30 +80,12 @@ func keysOf(data []byte) (revocation.Keys, error) {
 		set, err := jose.ParseSet(trimmed)
 		return revocation.KeysIn(set), err
 	}
-	block, rest := pem.Decode(data)
-	if block == nil || len(bytes.TrimSpace(rest)) > 0 {
-		return nil, fmt.Errorf("neither a JWK set nor one PEM block")
-	}
-	pub, err := publicKey(block)
+	pub, err := jose.ParsePublic(data)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("neither a JWK set nor one PEM block with a key: %w", err)
 	}
 	if _, err := jose.NewKey(pub, "", jose.ES256); err != nil {
 		return nil, err
 	}
 	return func(_ context.Context, kid string) (jose.Key, error) { return jose.NewKey(pub, kid, jose.ES256) }, nil
-}
-
-func publicKey(block *pem.Block) (crypto.PublicKey, error) {
-	switch block.Type {
-	case "PUBLIC KEY":
-		return x509.ParsePKIXPublicKey(block.Bytes)
-	case "CERTIFICATE":
-		cert, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, err
-		}
-		return cert.PublicKey, nil
-	}
-	return nil, fmt.Errorf("a PEM block %.40q; PUBLIC KEY or CERTIFICATE is needed", block.Type)
 }

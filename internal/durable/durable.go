@@ -39,6 +39,19 @@ const (
 // (fail-and-vanish).
 type Hook func(step Step, name string) (apply bool, err error)
 
+// Do runs a step, or what the hook makes of it. A nil Hook runs it as usual.
+func (h Hook) Do(s Step, name string, do func() error) error {
+	if h != nil {
+		if apply, err := h(s, name); err != nil {
+			if apply {
+				return errors.Join(err, do())
+			}
+			return err
+		}
+	}
+	return do()
+}
+
 // Dir is an open directory. Names are single path elements; everything else
 // is refused by the operating system's root confinement. It is safe for
 // concurrent use, also by other processes.
@@ -247,14 +260,4 @@ func (d *Dir) removeTemps(prefix string) error {
 	return nil
 }
 
-func (d *Dir) step(s Step, name string, do func() error) error {
-	if d.Hook != nil {
-		if apply, err := d.Hook(s, name); err != nil {
-			if apply {
-				return errors.Join(err, do())
-			}
-			return err
-		}
-	}
-	return do()
-}
+func (d *Dir) step(s Step, name string, do func() error) error { return d.Hook.Do(s, name, do) }

@@ -50,7 +50,7 @@ func (r *run) bring(ctx context.Context, st *release.Statement) error {
 	if err := d.all(ctx, need); err != nil {
 		return r.mismatch(ctx, d, err)
 	}
-	if err := documents(st, func(path string) ([]byte, error) {
+	if err := st.CheckDocuments(func(path string) ([]byte, error) {
 		m, _ := st.Find(path)
 		return r.s.Staged(m, release.MaxIndex)
 	}); err != nil {
@@ -158,37 +158,6 @@ func (r *run) pin(c *store.Content) *release.Pin {
 		pin.Signers = append(pin.Signers, s.Thumbprint)
 	}
 	return pin
-}
-
-// documents holds index and manifests to the statement. What read returns has
-// the digest that the statement says.
-func documents(st *release.Statement, read func(path string) ([]byte, error)) error {
-	data, err := read(release.PathIndex)
-	if err != nil {
-		return err
-	}
-	index, err := release.ParseIndex(data)
-	if err != nil {
-		return err
-	}
-	if err := st.CheckIndex(index); err != nil {
-		return err
-	}
-	for _, d := range index.Domains {
-		data, err := read(release.ManifestPath(d.ID))
-		if err != nil {
-			return err
-		}
-		man, err := release.ParseManifest(d.ID, data)
-		if err != nil {
-			return err
-		}
-		if has, _ := st.Find(release.BundlePath(d.ID)); man.Bundle != nil && *man.Bundle != has {
-			return release.Refuse(release.MixAndMatch, "the manifest of %s is of another bundle", d.ID).
-				About(release.ManifestPath(d.ID)).Found("sha256:"+man.Bundle.SHA256, "sha256:"+has.SHA256)
-		}
-	}
-	return nil
 }
 
 // mismatch decides whether a member that does not fit is an attack, or a

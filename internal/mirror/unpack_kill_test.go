@@ -18,6 +18,7 @@ import (
 	"github.com/stella-ops/stella/internal/mirror"
 	"github.com/stella-ops/stella/internal/mirror/pack"
 	"github.com/stella-ops/stella/internal/release"
+	"github.com/stella-ops/stella/internal/testenv"
 )
 
 // TestUnpackCancelled ends at every note, the first run at the first, and so on;
@@ -199,10 +200,7 @@ func TestUnpackKilled(t *testing.T) {
 // TestUnpackKilledInside kills a real process inside the system calls that
 // change names or make things durable.
 func TestUnpackKilledInside(t *testing.T) {
-	strace, err := exec.LookPath("strace")
-	if err != nil {
-		t.Skip("no strace on this host")
-	}
+	strace := testenv.Need(t, "strace", "strace")
 	w := newWorld(t)
 	one, dir1 := w.packed(1)
 	two, dir2 := w.packed(2)

@@ -113,7 +113,7 @@ func (d *download) remoteDocuments(ctx context.Context, report *Report) error {
 	if len(report.Findings) > 0 {
 		return nil
 	}
-	err := documents(d.st, func(path string) ([]byte, error) {
+	err := d.st.CheckDocuments(func(path string) ([]byte, error) {
 		data, _, err := d.src.Small(ctx, path, release.MaxIndex, "")
 		if m, _ := d.st.Find(path); err == nil && release.Digest(data) != "sha256:"+m.SHA256 {
 			err = errMoved // it was right a moment ago

@@ -175,6 +175,37 @@ func (s *Statement) closed() error {
 	return nil
 }
 
+// CheckDocuments holds index and manifests to the statement. What read returns
+// has the digest that the statement says; its errors are passed on.
+func (s *Statement) CheckDocuments(read func(path string) ([]byte, error)) error {
+	data, err := read(PathIndex)
+	if err != nil {
+		return err
+	}
+	index, err := ParseIndex(data)
+	if err != nil {
+		return err
+	}
+	if err := s.CheckIndex(index); err != nil {
+		return err
+	}
+	for _, d := range index.Domains {
+		path := ManifestPath(d.ID)
+		data, err := read(path)
+		if err != nil {
+			return err
+		}
+		m, err := ParseManifest(d.ID, data)
+		if err != nil {
+			return err
+		}
+		if has, _ := s.Find(BundlePath(d.ID)); m.Bundle != nil && *m.Bundle != has {
+			return Refuse(MixAndMatch, "%s is of another bundle", path).About(path).Found("sha256:"+m.Bundle.SHA256, "sha256:"+has.SHA256)
+		}
+	}
+	return nil
+}
+
 // CheckIndex holds the members of a release to its index: a domain that is
 // named has its files, and no other domain has any.
 func (s *Statement) CheckIndex(index *Index) error {

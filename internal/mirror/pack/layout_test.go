@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/stella-ops/stella/internal/release"
+	"github.com/stella-ops/stella/internal/testenv"
 )
 
 // TestStreamIsTar reads the segments with the standard library and with the
@@ -55,9 +56,7 @@ func TestStreamIsTar(t *testing.T) {
 	if _, err := r.Next(); !errors.Is(err, io.EOF) {
 		t.Errorf("behind the last member: %v", err)
 	}
-	if _, err := exec.LookPath("tar"); err != nil {
-		t.Skip("no tar on this host")
-	}
+	testenv.Need(t, "tar", "tar")
 	out := t.TempDir()
 	cmd := exec.CommandContext(t.Context(), "sh", "-c", `cat "$1"/segment-* | tar -x -f - -C "$2" && cat "$1"/segment-* | tar -t -f -`, "sh", dir, out)
 	listed, err := cmd.CombinedOutput()

@@ -180,15 +180,7 @@ func (w *stepWriter) Write(p []byte) (n int, err error) {
 }
 
 func (t *target) step(s durable.Step, name string, do func() error) error {
-	if t.Hook != nil {
-		if apply, err := t.Hook(s, name); err != nil {
-			if apply {
-				return errors.Join(err, do())
-			}
-			return err
-		}
-	}
-	return do()
+	return t.Hook.Do(s, name, do)
 }
 
 // room refuses to begin what cannot end.

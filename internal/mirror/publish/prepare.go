@@ -214,18 +214,8 @@ func (j *job) statement(context.Context) error {
 	if err != nil {
 		return j.from.fault(err)
 	}
-	if err := st.CheckIndex(j.index); err != nil {
+	if err := st.CheckDocuments(func(path string) ([]byte, error) { return j.byPath[path].data, nil }); err != nil {
 		return j.from.fault(err)
-	}
-	for _, d := range j.index.Domains {
-		path := release.ManifestPath(d.ID)
-		m, err := release.ParseManifest(d.ID, j.byPath[path].data)
-		if err != nil {
-			return j.from.fault(err)
-		}
-		if has := j.byPath[release.BundlePath(d.ID)].Member; m.Bundle != nil && *m.Bundle != has {
-			return j.from.fault(release.Refuse(release.MixAndMatch, "%s is of another bundle", path).About(path).Found("sha256:"+m.Bundle.SHA256, "sha256:"+has.SHA256))
-		}
 	}
 	j.parcel = j.newParcel(st, data)
 	if j.there != nil {

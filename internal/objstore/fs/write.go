@@ -157,13 +157,5 @@ func (s *Store) syncDir(dir *os.Root, name string) error {
 }
 
 func (s *Store) step(step durable.Step, name string, do func() error) error {
-	if s.Hook != nil {
-		if apply, err := s.Hook(step, name); err != nil {
-			if apply {
-				return errors.Join(err, do())
-			}
-			return err
-		}
-	}
-	return do()
+	return s.Hook.Do(step, name, do)
 }
